@@ -1,0 +1,80 @@
+"""The waist of the house: a latent-variable model is three distributions, and draws are all that a bound may see."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+
+
+class LatentVariableModel(Protocol):
+    """Three distributions in the vocabulary of `torch.distributions`; anything that has them can be measured."""
+
+    def prior(self) -> Distribution:
+        """p(z), event [D]."""
+        ...
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z | x), batch [N], event [D]."""
+        ...
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x | z) for z [..., N, D], batch [..., N]; its event is the shape of a datum."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """K draws z ~ q(z | x) for each of N data, with the log-densities at those draws, in nats."""
+
+    z: Tensor  # [K, N, D]
+    log_px_z: Tensor  # [K, N]
+    log_pz: Tensor  # [K, N]
+    log_qz_x: Tensor  # [K, N]
+    kl: Tensor | None = None  # [N], KL(q || p) where it has a closed form
+
+    @property
+    def log_w(self) -> Tensor:
+        """log w = log p(x, z) - log q(z | x), [K, N], float64: what is summed over k or n is summed in float64."""
+        return self.log_px_z.double() + self.log_pz.double() - self.log_qz_x.double()
+
+
+def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(x | z) and log p(z), each [K, N], for x [N, ...] and z [K, N, D]."""
+    return model.likelihood(z).log_prob(x), model.prior().log_prob(z)
+
+
+def weigh(model: LatentVariableModel, x: Tensor, z: Tensor, log_qz_x: Tensor) -> Draws:
+    """Draws from any proposal: z [K, N, D] with the log-density log q(z | x) [K, N] that they were drawn from."""
+    log_px_z, log_pz = log_joint(model, x, z)
+    return Draws(z, log_px_z, log_pz, log_qz_x)
+
+
+def draw(model: LatentVariableModel, x: Tensor, K: int, qz_x: Distribution | None = None) -> Draws:
+    """K draws z ~ q(z | x) for each datum of x, reparameterised where q allows it.
+
+    Args:
+        model: the three distributions.
+        x: data, [N, ...].
+        K: draws for each datum.
+        qz_x: q(z | x) if the caller has it already; otherwise `model.posterior(x)`.
+    """
+    qz_x = model.posterior(x) if qz_x is None else qz_x
+    z = qz_x.rsample((K,)) if qz_x.has_rsample else qz_x.sample((K,))
+    log_px_z, log_pz = log_joint(model, x, z)
+    return Draws(z, log_px_z, log_pz, qz_x.log_prob(z), closed_form_kl(qz_x, model.prior()))
+
+
+def closed_form_kl(qz_x: Distribution, pz: Distribution) -> Tensor | None:
+    """KL(q(z | x) || p(z)), [N], or None where torch knows no closed form for the pair."""
+    try:
+        return kl_divergence(qz_x, pz)
+    except NotImplementedError:
+        return None
+
+
+def draws_of(log_w: Tensor) -> Draws:
+    """Draws of which only the weights are known, log w [K, N]; for estimators that look at nothing else."""
+    zero = torch.zeros_like(log_w)
+    return Draws(torch.empty(*log_w.shape, 0, dtype=log_w.dtype), log_w, zero, zero)

@@ -1,0 +1,37 @@
+"""What a user is told when something cannot be done. No imports beyond the standard library."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """A mistake of the user's: one sentence that says what was found, what is allowed and what to type. Exit code 2."""
+
+
+class RunError(Exception):
+    """A failure of ours or of the numbers (a NaN, a full disk): one sentence. Exit code 1."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the closest of `names`, or nothing where none is close."""
+    close = get_close_matches(name, list(names), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def choose(table: Mapping[str, T], name: str, what: str) -> T:
+    """The entry of a family by its name.
+
+    Raises:
+        UserError: the family has no such name; the message gives the nearest and all there are.
+    """
+    if name not in table:
+        raise UserError(f"No {what} is called '{name}'.{nearest(name, table)} There are: {', '.join(table)}.")
+    return table[name]
+
+
+def need_extra(package: str, extra: str, purpose: str) -> UserError:
+    """The error for an optional package that is not installed; it names the extra to install."""
+    return UserError(f"{purpose} needs the package '{package}': pip install 'elbo-cli[{extra}]'.")

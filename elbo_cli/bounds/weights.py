@@ -86,7 +86,7 @@ class WeightStream:
     def _digest(self, piece: Tensor) -> None:
         self._curve.add(piece)
         ranked = torch.cat((self._largest, piece)).sort(0, descending=True).values
-        self._largest = ranked[: self._keep].clone()
+        self._largest = ranked[: self._keep]
         self._rest = self._rest.plus(ranked[self._keep :])
 
     def summary(self) -> WeightSummary:

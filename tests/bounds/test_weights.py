@@ -60,6 +60,14 @@ def test_every_quantity_is_its_definition(K: int, sd: float, shift: float) -> No
             assert getattr(summary, name)[n].item() == pytest.approx(value, rel=1e-6, abs=dust), name
 
 
+@pytest.mark.parametrize("equal", [76, 160])
+def test_the_jackknife_of_weights_too_many_to_leave_out_one_by_one_is_off_by_less_than_it_says(equal: int) -> None:
+    log_w = torch.full((400, 1), -60.0, dtype=torch.float64)
+    log_w[:equal] = 0.0  # of 160, 128 are left out exactly and 32 as large as can be are in the series: about its worst
+    error = summarise(log_w).jackknife.item() - by_hand(log_w[:, 0].numpy())["jackknife"]
+    assert abs(error) < 1e-10
+
+
 @pytest.mark.parametrize("K", [1, 3, 4, 63, 64, 100, 1024, 1500])
 def test_the_curve_is_the_mean_over_disjoint_blocks(K: int) -> None:
     log_w = normal_log_weights(K, 2, 2.0) - 90

@@ -79,10 +79,12 @@ class IdxImages(Section):
     """28x28 images in four IDX files: 60,000 to train on, 10,000 to test."""
 
     name: Literal["mnist", "fashion_mnist"] = Field("mnist", description="28x28 pictures of digits, or of clothes")
-    root: Text | None = Field(None, description="folder that has the IDX files; null: the user's cache folder")
+    root: Text | None = Field(
+        None, description="folder that holds MNIST/raw or FashionMNIST/raw; null: the cache folder"
+    )
     download: bool = Field(False, description="fetch the files once, with a checksum, where they are missing")
     binarize: Binarize = Field("dynamic", description=BINARIZE)
-    valid: int = Field(5000, ge=1, le=59999, description="examples for validation, of the 60,000 to train on")
+    valid: int = Field(5000, ge=1, le=59999, description="examples for validation, the last of the 60,000")
 
 
 class LinearGaussian(Section):

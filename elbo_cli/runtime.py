@@ -1,7 +1,7 @@
 """Where and with which noise the work runs: device, threads and derived seeds."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -36,7 +36,7 @@ def _auto() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-DEVICES = {
+DEVICES: dict[str, Callable[[], torch.device]] = {
     "auto": _auto,
     "cpu": lambda: torch.device("cpu"),
     "cuda": lambda: torch.device("cuda"),

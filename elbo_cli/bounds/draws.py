@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
 
 class LatentVariableModel(Protocol):
@@ -36,12 +36,12 @@ class Draws:
 
     @property
     def log_w(self) -> Tensor:
-        """log w = log p(x, z) - log q(z | x), [K, N], float64: what is summed over k or n is summed in float64."""
+        """Log w = log p(x, z) - log q(z | x), [K, N], float64: what is summed over k or n is summed in float64."""
         return self.log_px_z.double() + self.log_pz.double() - self.log_qz_x.double()
 
 
 def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(x | z) and log p(z), each [K, N], for x [N, ...] and z [K, N, D]."""
+    """Log p(x | z) and log p(z), each [K, N], for x [N, ...] and z [K, N, D]."""
     return model.likelihood(z).log_prob(x), model.prior().log_prob(z)
 
 
@@ -72,6 +72,15 @@ def closed_form_kl(qz_x: Distribution, pz: Distribution) -> Tensor | None:
         return kl_divergence(qz_x, pz)
     except NotImplementedError:
         return None
+
+
+def kl_per_latent(qz_x: Distribution, pz: Distribution) -> Tensor | None:
+    """KL( q(z_j | x) || p(z_j) ) of every latent, [N, D], where both factorise over latents; else None."""
+    if not (isinstance(qz_x, Independent) and isinstance(pz, Independent)):
+        return None
+    q, p = qz_x.base_dist, pz.base_dist
+    flat = len(q.event_shape) == len(p.event_shape) == 0 and qz_x.reinterpreted_batch_ndims == 1
+    return closed_form_kl(q, p) if flat else None
 
 
 def draws_of(log_w: Tensor) -> Draws:

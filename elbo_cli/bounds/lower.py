@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -54,6 +54,24 @@ def iwae(draws: Draws) -> Tensor:
     Reference: Burda et al. (2016). https://arxiv.org/abs/1509.00519
     """
     return draws.log_w.logsumexp(0) - math.log(len(draws.log_w))
+
+
+def tempered(draws: Draws, beta: float) -> Draws:
+    r"""The same draws with the KL weighted by beta: log w = log p(x | z) + beta ( log p(z) - log q(z | x) ).
+
+    For training alone: with beta < 1 what comes of it is no bound. Higgins et al. (2017); Sonderby et al. (2016).
+    """
+    kl = None if draws.kl is None else beta * draws.kl
+    return replace(draws, log_pz=beta * draws.log_pz, log_qz_x=beta * draws.log_qz_x, kl=kl)
+
+
+def free_bits(kl_per_latent: Tensor, floor: float) -> Tensor:
+    r"""The KL of which every latent may spend `floor` nats for nothing: sum_j max( mean_n KL_nj, floor ), as [N].
+
+    For training alone. Kingma et al. (2016), section 4 (IAF): the maximum is taken of the batch's mean.
+    """
+    total = kl_per_latent.mean(0).clamp(min=floor).sum()
+    return total.expand(len(kl_per_latent))
 
 
 @dataclass(frozen=True, slots=True)

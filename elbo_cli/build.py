@@ -1,0 +1,235 @@
+"""The one seam: names in a config become objects, all of them before any file is made."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elbo_cli import config as configs
+from elbo_cli.checkpoint import Checkpoint, unpack
+from elbo_cli.data.sources import SOURCES
+from elbo_cli.data.split import Dataset, Split
+from elbo_cli.errors import UserError, choose
+from elbo_cli.gap.probe import Probe
+from elbo_cli.models.likelihoods import LIKELIHOODS, Likelihood, Options
+from elbo_cli.models.networks import INITS, KINDS, Architecture, last_linear
+from elbo_cli.models.posteriors import POSTERIORS
+from elbo_cli.models.priors import PRIORS
+from elbo_cli.models.vae import VAE
+from elbo_cli.runtime import noise, settle
+from elbo_cli.training import Experiment, Objective, Plan, Probed, Progress
+
+CPU = torch.device("cpu")
+CHECKED = 4096  # data that a likelihood looks at together
+
+
+def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment:
+    """A config as an experiment: data loaded and checked, model made, nothing written.
+
+    Raises:
+        UserError: the data, or their fit with the model.
+    """
+    settle(config.threads)
+    data = open_data(config.data, config.seed)
+    model = open_model(config, data.shape, data.train).to(device)
+    for split in (data.train, data.valid, data.test):
+        refuse_unsupported(model.visible, split)
+    plan = _plan(config)
+    probe = Probe(
+        model, data.valid.to(device), config.train.gap_examples, config.train.gap_samples, config.seed, device
+    )
+    return Experiment(
+        model=model,
+        data=data.to(device),
+        optimizer=_optimizer(config.optim, model),
+        objective=_objective(config.objective),
+        plan=plan,
+        seed=config.seed,
+        device=device,
+        probe=probe if plan.gap_every else None,
+    )
+
+
+def open_data(section: Any, seed: int) -> Dataset:
+    """The data set of a config's data section.
+
+    Raises:
+        UserError: it cannot be loaded, or is not what it should be.
+    """
+    options = section.model_dump(exclude={"name"})
+    return choose(SOURCES, section.name, "data set")(**options, seed=seed)
+
+
+def open_model(config: configs.Config, shape: tuple[int, ...], train: Split | None = None) -> VAE:
+    """The VAE of a config, for data of one shape, with its weights at their start.
+
+    Args:
+        config: the whole config; its seed draws the weights.
+        shape: of a datum.
+        train: training data, whose mean the decoder starts from if the config wants that.
+    """
+    section = config.model
+    options = Options(section.sigma or "shared", section.levels)
+    likelihood = choose(LIKELIHOODS, section.likelihood, "likelihood")(shape, options)
+    posterior = choose(POSTERIORS, section.posterior, "posterior")
+    D = section.latent_dim
+    with noise(config.seed, "weights"):
+        encoder = _encoder(section.encoder, shape, posterior.size(D), section.init)
+        decoder = _decoder(section.decoder, D, (likelihood.outputs, *shape), section.init)
+        prior = choose(PRIORS, section.prior, "prior")(D)
+    if section.bias_from_data and train is not None:
+        _start_at(decoder, likelihood.start(train.mean().to(torch.float32).cpu()))
+    return VAE(encoder, decoder, prior, posterior, likelihood)
+
+
+def _architecture(section: configs.Network) -> Architecture:
+    return Architecture(section.kind, section.hidden, section.channels, section.activation, section.norm)
+
+
+def _encoder(section: configs.Network, shape: tuple[int, ...], outputs: int, init: str) -> nn.Module:
+    net = choose(KINDS, section.kind, "network").encoder(shape, _architecture(section), outputs)
+    choose(INITS, init, "initialisation")(net)
+    return net
+
+
+def _decoder(section: configs.Network, D: int, shape: tuple[int, ...], init: str) -> nn.Module:
+    net = choose(KINDS, section.kind, "network").decoder(D, _architecture(section), shape)
+    choose(INITS, init, "initialisation")(net)
+    return net
+
+
+def _start_at(decoder: nn.Module, start: Tensor | None) -> None:
+    """Set the decoder's last bias so that its outputs begin near `start` [outputs, *shape]."""
+    bias = last_linear(decoder).bias
+    if start is None or bias is None:
+        return
+    with torch.no_grad():
+        # a convolution has one bias for a whole channel: the mean over its pixels
+        channels = start.flatten(0, 1).flatten(1).mean(1) if start.dim() > 2 else start.flatten()
+        bias.copy_(start.flatten() if bias.numel() == start.numel() else channels)
+
+
+def refuse_unsupported(likelihood: Likelihood, split: Split) -> None:
+    """Insist that a likelihood is one of these data.
+
+    Raises:
+        UserError: some x lies outside its support; the sentence names the row, the value and the cure.
+    """
+    for block, x in enumerate(split.blocks(CHECKED)):
+        bad = ~likelihood.supports(x)
+        if bad.any():
+            where = bad.nonzero()[0].tolist()
+            found = x[tuple(where)].item()
+            raise UserError(
+                f"{split.source}: datum {block * CHECKED + where[0]} of the {split.name} split has x = {found:.6g}, "
+                f"and this likelihood is one of data that are {likelihood.support}: {likelihood.cure}."
+            )
+
+
+def _optimizer(section: configs.Optim, model: nn.Module) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    table: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    more = {"weight_decay": section.weight_decay} if section.name == "adamw" else {}
+    make = choose(table, section.name, "optimiser")
+    return make(parameters, lr=section.lr, betas=section.betas, eps=section.eps, fused=fused, **more)
+
+
+def _objective(section: configs.Objective) -> Objective:
+    return Objective(
+        section.bound, section.samples, warm_up(section.beta, section.beta_warmup_epochs), section.free_bits
+    )
+
+
+def warm_up(beta: float, epochs: int) -> Callable[[int], float]:
+    """The weight of the KL in an epoch (1, 2, ...): rising in equal steps to beta at epoch `epochs` + 1."""
+    return lambda epoch: beta * min(1.0, (epoch - 1) / epochs) if epochs else beta
+
+
+def _plan(config: configs.Config) -> Plan:
+    train, optim = config.train, config.optim
+    factor = choose(SCHEDULES, optim.schedule, "schedule")(config)
+    return Plan(
+        epochs=train.epochs,
+        batch_size=train.batch_size,
+        lr=lambda epoch: optim.lr * factor(epoch),
+        clip_norm=optim.clip_norm,
+        patience=train.patience,
+        gap_every=train.gap_every,
+    )
+
+
+Factor = Callable[[int], float]  # epoch (1, 2, ...) -> what the learning rate is multiplied by
+
+
+def _constant(config: configs.Config) -> Factor:
+    return lambda epoch: 1.0
+
+
+def _cosine(config: configs.Config) -> Factor:
+    """From 1 down to 0 along half a cosine."""
+    return lambda epoch: 0.5 * (1 + math.cos(math.pi * (epoch - 1) / config.train.epochs))
+
+
+def _step(config: configs.Config) -> Factor:
+    optim = config.optim
+    return lambda epoch: optim.step_factor ** ((epoch - 1) // optim.step_epochs)
+
+
+def _burda(config: configs.Config) -> Factor:
+    """10^(-i/7) for 3^i epochs, i = 0..7: 3280 in all, or the same shares of another number.
+
+    Burda et al. (2016), section 5.
+    """
+    ends = [config.train.epochs * (3 ** (i + 1) - 1) / 2 / 3280 for i in range(8)]
+    return lambda epoch: 10 ** (-sum(epoch > end + 1e-9 for end in ends) / 7)
+
+
+SCHEDULES: dict[str, Callable[[configs.Config], Factor]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "step": _step,
+    "burda": _burda,
+}
+
+
+def restore(experiment: Experiment, checkpoint: Checkpoint) -> Progress:
+    """Put a checkpoint's weights and moments into an experiment; returns how far it had come.
+
+    Raises:
+        UserError: it does not belong to this experiment.
+    """
+    load_weights(experiment.model, checkpoint)
+    header = checkpoint.header
+    digest = experiment.data.train.digest()
+    if header.data != digest:
+        raise UserError(
+            f"{checkpoint.path} was trained on other data (digest {header.data}) than {experiment.data.train.source} "
+            f"(digest {digest}); a run resumes on its own data."
+        )
+    unpack(experiment.optimizer, checkpoint.moments())
+    return Progress(header.last, header.best, Probed(*header.probed) if header.probed else None)
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into a model of its config.
+
+    Raises:
+        UserError: names or shapes disagree.
+    """
+    try:
+        model.load_state_dict(checkpoint.weights())
+    except RuntimeError as error:
+        found = " ".join(str(error).split())[:300]
+        raise UserError(f"{checkpoint.path} does not fit its own config: {found}") from error
+
+
+def trained(checkpoint: Checkpoint, device: torch.device = CPU) -> tuple[configs.Config, VAE]:
+    """The config and the model of a checkpoint."""
+    config = configs.loads(checkpoint.header.config, source=str(checkpoint.path))
+    settle(config.threads)
+    model = open_model(config, checkpoint.header.shape)
+    load_weights(model, checkpoint)
+    return config, model.to(device).eval()

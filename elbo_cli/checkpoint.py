@@ -1,0 +1,144 @@
+"""A checkpoint: one safetensors file with weights, moments, and all else as JSON. No pickle anywhere."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from elbo_cli.errors import UserError
+from elbo_cli.files import write_whole
+from elbo_cli.records import EpochRecord
+
+FORMAT = 1
+KEY = "elbo"  # the one key of the safetensors metadata
+WEIGHTS, MOMENTS = "model/", "optim/"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a checkpoint says beside its tensors."""
+
+    config: str  # the resolved config, as YAML
+    shape: tuple[int, ...]  # of a datum
+    data: str  # digest of the training data
+    last: EpochRecord
+    best: EpochRecord | None
+    probed: tuple[float, float] | None  # log p(x) and gap on the probe, for the ledger's next difference
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An opened checkpoint."""
+
+    path: Path
+    header: Header
+    tensors: Mapping[str, Tensor]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state."""
+        return _under(self.tensors, WEIGHTS)
+
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state, as `pack` named it; empty where only weights were kept."""
+        return _under(self.tensors, MOMENTS)
+
+
+def write(path: Path, header: Header, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    tensors = {WEIGHTS + k: v for k, v in weights.items()} | {MOMENTS + k: v for k, v in moments.items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    about = asdict(header) | {"format": FORMAT, "sha256": checksum(tensors)}
+    write_whole(path, serialise(tensors, metadata={KEY: json.dumps(about)}))
+
+
+def read(path: Path) -> Checkpoint:
+    """Open a checkpoint and check it.
+
+    Raises:
+        UserError: it is no checkpoint of elbo's, is truncated, or some byte of it changed.
+    """
+    try:
+        content = path.read_bytes()
+        tensors = parse(content)
+    except OSError as error:
+        raise UserError(f"Cannot read the checkpoint {path}: {error.strerror or error}.") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a whole safetensors file ({error}). Give a checkpoint that elbo train wrote."
+        ) from error
+    about = _metadata(path, content)
+    if about.pop("format", None) != FORMAT:
+        raise UserError(f"{path} has another checkpoint format than {FORMAT}, the one that this version of elbo reads.")
+    if about.pop("sha256", None) != checksum(tensors):
+        raise UserError(f"{path} is damaged: its tensors do not match their checksum. Use another copy of it.")
+    return Checkpoint(path, _header(path, about), tensors)
+
+
+def _metadata(path: Path, content: bytes) -> dict[str, Any]:
+    """The JSON that `write` put into the file's header, which is itself JSON behind its length."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    try:
+        about = json.loads(header["__metadata__"][KEY])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path} is a safetensors file, but not one of elbo's. Give a checkpoint that elbo train wrote."
+        ) from error
+    return about if isinstance(about, dict) else {}
+
+
+def _header(path: Path, about: dict[str, Any]) -> Header:
+    try:
+        last, best, probed = about.pop("last"), about.pop("best"), about.pop("probed")
+        return Header(
+            config=about["config"],
+            shape=tuple(about["shape"]),
+            data=about["data"],
+            last=EpochRecord(**last),
+            best=None if best is None else EpochRecord(**best),
+            probed=None if probed is None else (float(probed[0]), float(probed[1])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged: its header is not one that elbo wrote ({error}). Use another copy of it."
+        ) from error
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def pack(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's moments as named tensors: `INDEX/NAME`. Its settings come from the config."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}/{name}": torch.as_tensor(value) for i, slots in state.items() for name, value in slots.items()}
+
+
+def unpack(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Give an optimiser the moments that `pack` took from its like."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, name = key.split("/")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

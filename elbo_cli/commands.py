@@ -1,0 +1,172 @@
+"""What the commands do, once their words are parsed: open, measure, show, write."""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from rich.progress import Progress
+
+from elbo_cli import config as configs
+from elbo_cli.errors import RunError, UserError, choose
+from elbo_cli.evaluation import evaluate
+from elbo_cli.gap.methods import METHODS
+from elbo_cli.gap.settings import Settings
+from elbo_cli.journal import Session, journal, resume, start
+from elbo_cli.records import EvaluationRow, GapFindings, GapRow, Tick
+from elbo_cli.report.live import watch
+from elbo_cli.report.rows import refuse_path, write_rows
+from elbo_cli.report.tables import evaluation_json, evaluation_table, gap_json, gap_screen, latents_table
+from elbo_cli.report.training import closing, training_json
+from elbo_cli.runtime import open_device
+from elbo_cli.screen import Screen, Stopped
+from elbo_cli.subject import Subject, open_subject
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a user chose to measure, as typed."""
+
+    checkpoint: str
+    split: str
+    data: str | None
+    overrides: tuple[str, ...]
+    limit: int | None
+    seed: int | None
+    threads: int | None
+    device: str
+
+    def open(self) -> Subject:
+        """The model and its data."""
+        return open_subject(
+            self.checkpoint,
+            split=self.split,
+            data=self.data,
+            overrides=self.overrides,
+            limit=self.limit,
+            seed=self.seed,
+            threads=self.threads,
+            device=open_device(self.device),
+        )
+
+
+def run_training(
+    screen: Screen, config: Path | None, overrides: Sequence[str], out: Path | None, resumed: Path | None, device: str
+) -> None:
+    """`elbo train`."""
+    session = _session(config, overrides, out, resumed, device)
+    records = [session.past.last] if session.past.last.epoch else []
+    screen.say(f"{session.folder.path}: {_scale(session)}")
+    with _saying_how_to_go_on(session):
+        records += watch(journal(session), screen.console, session.config.train.epochs)
+    best = max(records, key=lambda record: record.score)
+    for line in closing(records, best, session.folder):
+        screen.say(line)
+    screen.emit(training_json(session.folder, records[-1], best))
+
+
+def _session(
+    config: Path | None, overrides: Sequence[str], out: Path | None, resumed: Path | None, device: str
+) -> Session:
+    if resumed is not None:
+        if config is not None or out is not None:
+            raise UserError("--resume takes the run's own config and folder: leave --config and --out out.")
+        return resume(resumed, overrides, open_device(device))
+    if config is None:
+        raise UserError("Nothing to train: give --config FILE (elbo init writes one), or --resume RUN.")
+    return start(configs.load(config, overrides), config.stem, out, open_device(device))
+
+
+def _scale(session: Session) -> str:
+    experiment = session.experiment
+    parameters = sum(p.numel() for p in experiment.model.parameters())
+    return (
+        f"{parameters:,} parameters, {len(experiment.data.train):,} data, "
+        f"{session.config.train.epochs} epochs, {experiment.device}, threads {session.config.threads}"
+    )
+
+
+@contextmanager
+def _saying_how_to_go_on(session: Session) -> Iterator[None]:
+    folder = session.folder
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = f"The last whole epoch is kept. Go on with: elbo train --resume {folder.path}"
+        raise Stopped(
+            f"\nStopped. {kept if folder.last.exists() else 'No epoch was whole yet; nothing is lost.'}"
+        ) from error
+    except RunError as error:
+        kept = f" Last good checkpoint: {folder.last}" if folder.last.exists() else ""
+        raise RunError(f"{error}{kept}") from error
+
+
+def run_evaluation(screen: Screen, chosen: Chosen, samples: int, out: Path | None) -> None:
+    """`elbo evaluate`."""
+    if out is not None:
+        refuse_path(out)
+    subject = chosen.open()
+    found = evaluate(
+        subject.model, subject.split, data=subject.data, samples=samples, seed=subject.seed, device=subject.device
+    )
+    screen.show(evaluation_table(found))
+    screen.show(latents_table(found))
+    _write(screen, out, found.rows, EvaluationRow)
+    head = {
+        "checkpoint": subject.name,
+        "data": subject.data,
+        "split": subject.split.name,
+        "samples": samples,
+        "seed": subject.seed,
+    }
+    screen.emit(head | evaluation_json(found))
+
+
+def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, out: Path | None, strict: bool) -> None:
+    """`elbo gap`."""
+    if not 0 < settings.delta < 1:
+        raise UserError(f"--delta {settings.delta:g} is no probability: give a number between 0 and 1, as 0.05.")
+    if out is not None:
+        refuse_path(out)
+    measure = choose(METHODS, method, "method")
+    subject = chosen.open()
+    settings = replace(settings, seed=subject.seed, device=subject.device)
+    began = time.perf_counter()
+    found = _behind_a_bar(screen, measure(subject.model, subject.split, settings))
+    _show_gap(screen, subject, found, method, settings, time.perf_counter() - began)
+    _write(screen, out, found.rows, GapRow)
+    if strict and not found.verdict.resolved:
+        raise SystemExit(3)
+
+
+T = TypeVar("T")
+
+
+def _behind_a_bar(screen: Screen, work: Generator[Tick, None, T]) -> T:
+    """Run a piece of work to its result, behind a bar with the time left on a terminal."""
+    with Progress(console=screen.console, transient=True, disable=not screen.console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        while True:
+            try:
+                tick = next(work)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # a generator's result comes untyped
+            bar.update(task, description=tick.what, completed=tick.done, total=tick.total)
+
+
+def _show_gap(
+    screen: Screen, subject: Subject, found: GapFindings, method: str, settings: Settings, seconds: float
+) -> None:
+    about = f"K = {found.samples:,} draws of the proposal '{settings.proposal}', seed {subject.seed}, {seconds:.1f} s"
+    screen.show(gap_screen(found, data=subject.data, split=subject.split.name, about=about))
+    head = {"checkpoint": subject.name, "data": subject.data, "split": subject.split.name}
+    tail = {"method": method, "proposal": settings.proposal, "seed": subject.seed, "seconds": round(seconds, 3)}
+    screen.emit(head | gap_json(found) | tail)
+
+
+def _write(screen: Screen, out: Path | None, rows: Sequence[object], record: type) -> None:
+    if out is not None:
+        write_rows(out, rows, record)
+        screen.say(f"Wrote {len(rows):,} rows to {out}")

@@ -1,0 +1,69 @@
+"""The one place that writes files: whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elbo_cli.errors import RunError
+
+
+@contextmanager
+def sentences(path: Path, what: str) -> Iterator[None]:
+    """Turn the system's refusal to touch a file into a sentence with its name."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"Cannot {what} {path}: {error.strerror or error}.") from error
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write to a temporary name beside `path`, flush to the disk, rename: a reader sees the old file or the new one.
+
+    Raises:
+        RunError: the system refuses (a full disk, no permission); the old file is as it was.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with sentences(path, "write"):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line to the end of a file and flush it to the disk.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    with sentences(path, "write"), path.open("a", encoding="utf-8", newline="") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    with sentences(path, "make the folder"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is on the disk only once its folder is."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

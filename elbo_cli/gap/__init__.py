@@ -1,0 +1,1 @@
+"""What `elbo gap` measures: one method a file."""

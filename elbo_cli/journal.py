@@ -1,0 +1,138 @@
+"""A training that is written down: the run folder follows the records, and a killed run is taken up again."""
+
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elbo_cli import __version__, build, checkpoint
+from elbo_cli import config as configs
+from elbo_cli.checkpoint import Header
+from elbo_cli.errors import UserError
+from elbo_cli.records import EpochRecord, Tick
+from elbo_cli.runs import RunFolder, new_folder, old_folder
+from elbo_cli.training import Experiment, Progress, fit
+
+EXTENDABLE = ("train.epochs", "train.patience")  # what may differ when a run is resumed
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A training about to begin, or to go on, in a folder."""
+
+    config: configs.Config
+    experiment: Experiment
+    folder: RunFolder
+    past: Progress = Progress()  # noqa: RUF009  # frozen
+
+
+def start(config: configs.Config, name: str, out: Path | None, device: torch.device) -> Session:
+    """A new run. Everything that can be wrong is found before its folder is made.
+
+    Raises:
+        UserError: config, data or folder cannot be used.
+    """
+    folder = new_folder(out, name, configs.dump(config))
+    return Session(config, build.experiment(config, device), folder)
+
+
+def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Session:
+    """A run to go on with from its last whole epoch.
+
+    Args:
+        path: its folder.
+        overrides: `train.epochs=N` or `train.patience=N`, to train for longer. Nothing else may change.
+        device: where to work.
+
+    Raises:
+        UserError: there is no run, or what is asked would make another run of it.
+    """
+    folder = old_folder(path)
+    before = configs.load(folder.config)
+    config = configs.load(folder.config, overrides)
+    _refuse_changes(before, config)
+    experiment = build.experiment(config, device)
+    if not folder.last.exists():
+        return Session(config, experiment, folder)  # killed before its first epoch was whole
+    return Session(config, experiment, folder, build.restore(experiment, checkpoint.read(folder.last)))
+
+
+def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
+    old, new = _flat(configs.as_dict(before)), _flat(configs.as_dict(after))
+    changed = [key for key in old | new if old.get(key) != new.get(key)]
+    stray = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed if key not in EXTENDABLE]
+    if stray:
+        raise UserError(
+            f"A resumed run keeps its config; this would change {'; '.join(stray)}. Start a new run for that."
+        )
+    if "train.epochs" in changed and after.optim.schedule in ("cosine", "burda"):
+        raise UserError(
+            f"train.epochs cannot change in a resumed run with optim.schedule {after.optim.schedule}, "
+            "whose learning rates depend on it. Start a new run for that."
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def journal(session: Session) -> Iterator[EpochRecord | Tick]:
+    """Train, and write every epoch down before passing its record on.
+
+    The checkpoint comes first and the row of metrics.csv after it: a kill between the two costs one row, which the
+    checkpoint still holds. Best before last, so that a last checkpoint never speaks of a best that is not there.
+
+    Raises:
+        RunError: the numbers or the disk fail, or another process trains in this folder.
+    """
+    folder, experiment = session.folder, session.experiment
+    if session.past.last.epoch == 0:
+        folder.create(configs.dump(session.config), manifest(session))
+    digest = experiment.data.train.digest()
+    with folder.locked():
+        if session.past.last.epoch:
+            folder.mend(session.past.last)
+        for event in fit(experiment, session.past):
+            if isinstance(event, Tick):
+                yield event
+                continue
+            record, progress = event
+            _save(session, progress, digest)
+            folder.log(record)
+            yield record
+
+
+def _save(session: Session, progress: Progress, digest: str) -> None:
+    probed = (progress.probed.log_px, progress.probed.gap) if progress.probed else None
+    experiment = session.experiment
+    header = Header(configs.dump(session.config), experiment.data.shape, digest, progress.last, progress.best, probed)
+    weights = experiment.model.state_dict()
+    if progress.best is progress.last:
+        checkpoint.write(session.folder.best, header, weights, {})
+    checkpoint.write(session.folder.last, header, weights, checkpoint.pack(experiment.optimizer))
+
+
+def manifest(session: Session) -> dict[str, Any]:
+    """What it takes to repeat the run, beside its config: versions, machine, data."""
+    experiment = session.experiment
+    splits = (experiment.data.train, experiment.data.valid, experiment.data.test)
+    return {
+        "elbo": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(experiment.device),
+        "threads": torch.get_num_threads(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
+        "parameters": sum(p.numel() for p in experiment.model.parameters()),
+        "data": {s.name: {"source": s.source, "examples": len(s), "digest": s.digest()} for s in splits},
+    }

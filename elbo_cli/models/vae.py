@@ -1,0 +1,31 @@
+"""The variational autoencoder: an encoder, a decoder and three families, behind the three methods of the waist."""
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from elbo_cli.models.likelihoods import Likelihood
+from elbo_cli.models.posteriors import Posterior
+
+
+class VAE(nn.Module):
+    """p(z), q(z | x) and p(x | z) with networks between them. Kingma and Welling (2014). https://arxiv.org/abs/1312.6114."""
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module, posterior: Posterior, likelihood: Likelihood
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.latent, self.visible = prior, likelihood
+        self.family = posterior
+
+    def prior(self) -> Distribution:
+        """p(z), event [D]."""
+        return self.latent()  # type: ignore[no-any-return]
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """q(z | x) for x [N, ...], batch [N], event [D]."""
+        return self.family.distribution(self.encoder(x))
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """p(x | z) for z [..., D], batch [...], event the shape of a datum."""
+        return self.visible.distribution(self.decoder(z))

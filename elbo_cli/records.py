@@ -1,0 +1,194 @@
+"""Rows of what was measured. A record's fields are the columns of the CSV and of the table; there is no second list.
+
+Imports the standard library only: reports see records and never models.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field, fields
+from typing import Any
+
+
+def column(title: str, form: str = ".2f", *, shown: bool = True, default: Any = None, unit: str = "nats") -> Any:
+    """A field that is a column: its title and format on a screen, its unit, and whether the live table shows it."""
+    return field(default=default, metadata={"title": title, "form": form, "shown": shown, "unit": unit})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Progress inside a long piece of work, for a bar on a screen."""
+
+    done: int
+    total: int
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochRecord:
+    """One epoch of training: means over the data, in nats per datum. Empty where the epoch did not measure it.
+
+    `train_*` are running means over the epoch's batches, `valid_*` over the whole validation split after it.
+    `delta_log_px` and `delta_gap` are the ledger: with the same probe data and the same noise every epoch,
+    the change of the probe's ELBO is delta_log_px - delta_gap.
+    """
+
+    epoch: int = column("epoch", "d", default=0, unit="")
+    step: int = column("step", "d", shown=False, default=0, unit="updates")
+    seconds: float = column("s", ".1f", shown=False, default=0.0, unit="seconds")
+    lr: float = column("lr", ".1e", shown=False, default=0.0, unit="")
+    beta: float = column("beta", ".2f", shown=False, default=1.0, unit="")
+    train_elbo: float = column("train ELBO", default=float("nan"))
+    train_reconstruction: float = column("train E log p(x|z)", shown=False, default=float("nan"))
+    train_kl: float = column("train KL(q‖p)", shown=False, default=float("nan"))
+    valid_elbo: float | None = column("valid ELBO")
+    valid_reconstruction: float | None = column("E log p(x|z)")
+    valid_kl: float | None = column("KL(q‖p)")
+    valid_log_px: float | None = column("log p(x)≥")
+    valid_gap: float | None = column("gap")
+    delta_log_px: float | None = column("Δlog p(x)", "+.2f")
+    delta_gap: float | None = column("Δgap", "+.2f")
+    active_units: int | None = column("active", "d", unit="latents")
+    train_bound: float | None = column("train bound", shown=False)
+    valid_bound: float | None = column("valid bound", shown=False)
+    probe_seconds: float | None = column("probe s", ".2f", shown=False, unit="seconds")
+
+    @property
+    def score(self) -> float:
+        """What the best epoch is best at: the validation's bound (its ELBO, unless training climbs another bound)."""
+        measured = (self.valid_bound, self.valid_elbo, self.train_elbo)
+        return next(value for value in measured if value is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRow:
+    """One datum, in nats."""
+
+    index: int = column("datum", "d", default=0, unit="")
+    elbo: float = column("ELBO", default=float("nan"))
+    reconstruction: float = column("E log p(x|z)", default=float("nan"))
+    kl: float = column("KL(q‖p)", default=float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over data with its standard errors, in nats per datum. The two are never mixed.
+
+    `se_data` is the spread across data over sqrt(N): how far another sample of data would lie.
+    `se_mc` is the Monte Carlo error within these data: how far another seed would lie.
+    """
+
+    mean: float
+    se_data: float
+    se_mc: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What `elbo evaluate` says of a model on data, in nats per datum."""
+
+    data: str
+    split: str
+    examples: int
+    elbo: Estimate
+    reconstruction: Estimate
+    kl: Estimate
+    latents: int | None
+    active_units: int | None
+    kl_per_latent: tuple[float, ...] | None
+    bits_per_dim: float | None
+    rows: tuple[EvaluationRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapRow:
+    """One datum of `elbo gap`, in nats unless noted; a row of its --out table."""
+
+    index: int = column("datum", "d", default=0, unit="")
+    elbo: float = column("ELBO", default=float("nan"))
+    log_px: float = column("log p(x) ≥", default=float("nan"))
+    gap: float = column("gap", default=float("nan"))
+    se_elbo: float = column("s.e. ELBO", default=float("nan"))
+    se_log_px: float = column("s.e. log p(x)", default=float("nan"))
+    se_gap: float = column("s.e. gap", default=float("nan"))
+    samples: int = column("K", "d", default=0, unit="draws")
+    ess: float = column("ESS", ".1f", default=float("nan"), unit="draws")
+    max_weight: float = column("max weight", ".3f", default=float("nan"), unit="")
+    var_log_w: float = column("var log w", default=float("nan"), unit="nats^2")
+    khat: float = column("k-hat", default=float("nan"), unit="")
+    jackknife: float = column("jackknife (not a bound)", default=float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What is true of the mean over these data with probability 1 - delta; `withheld` says why where nothing is."""
+
+    log_px_at_least: float | None
+    gap_at_least: float | None
+    delta: float
+    withheld: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """L_k, the mean over data, with its Monte Carlo standard error."""
+
+    k: int
+    bound: float
+    se: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`resolved`, `partial` or `unresolved`, with its reason in a sentence and what to type next."""
+
+    word: str
+    reason: str
+    advice: str
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the number may be reported as log p(x), to the tolerance."""
+        return self.word == "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GapFindings:
+    """What `elbo gap` says of a model on data, in nats per datum."""
+
+    examples: int
+    samples: int  # K; the mean over the data where they differ
+    elbo: Estimate
+    log_px: Estimate
+    gap: Estimate
+    certified: Certificate
+    curve: tuple[CurvePoint, ...] = ()
+    rho: float | None = None
+    remainder: float | None = None  # extrapolation, not a bound
+    jackknife: float | None = None  # not a bound
+    khat_median: float | None = None
+    khat_above: float | None = None  # share of the data above their threshold
+    ess: float | None = None  # mean over the data
+    decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
+    verdict: Verdict = Verdict("unresolved", "", "")
+    rows: tuple[GapRow, ...] = ()
+
+
+def titles(record: type) -> list[str]:
+    """The names of a record's columns, in their order."""
+    return [f.name for f in fields(record)]
+
+
+def cell(value: object) -> str:
+    """A value as a cell of a CSV: floats by their shortest exact form, nothing for what was not measured."""
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def csv_text(rows: Iterable[Any], header: type | None = None) -> str:
+    """Records as the lines of a CSV; with `header`, behind a line of its column names."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header is not None:
+        writer.writerow(titles(header))
+    writer.writerows([cell(value) for value in astuple(row)] for row in rows)
+    return text.getvalue()

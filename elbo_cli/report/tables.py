@@ -1,0 +1,191 @@
+"""What `evaluate` and `gap` found, on a screen and as JSON."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from elbo_cli.records import CurvePoint, Estimate, Evaluation, GapFindings
+
+COLOURS = {"resolved": "bold green", "partial": "bold yellow", "unresolved": "bold red"}
+BAR = 46  # characters of the bar between ELBO and log p(x)
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """A number for a table; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else format(value, form)
+
+
+def evaluation_table(found: Evaluation) -> Table:
+    """ELBO = reconstruction - KL, with standard errors across data."""
+    table = Table(
+        title=_heading(found.examples, found.data, found.split), box=SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
+    for title in ("nats per datum", "mean", "± s.e. across data"):
+        table.add_column(Text(title), justify="left" if title == "nats per datum" else "right", no_wrap=True)
+    for name, estimate in (
+        ("reconstruction  E log p(x|z)", found.reconstruction),
+        ("KL  KL(q(z|x) || p(z))", found.kl),
+        ("ELBO", found.elbo),
+    ):
+        table.add_row(Text(name), number(estimate.mean), number(estimate.se_data))
+    if found.bits_per_dim is not None:
+        table.add_row(Text("bits per dimension, at most"), number(found.bits_per_dim, ".4f"), "")
+    if found.active_units is not None:
+        table.add_row(Text("active units"), f"{found.active_units} of {found.latents}", "")
+    return table
+
+
+def latents_table(found: Evaluation) -> RenderableType:
+    """The KL of every latent, largest first, as bars."""
+    if not found.kl_per_latent:
+        return Text("")
+    ranked = sorted(enumerate(found.kl_per_latent), key=lambda pair: -pair[1])
+    most = max(ranked[0][1], 1e-9)
+    lines = [f"  z{j:<4d} {kl:6.3f}  {'█' * round(30 * max(kl, 0) / most)}" for j, kl in ranked if kl > 0.005]
+    rest = len(ranked) - len(lines)
+    tail = [f"  and {rest} with less than 0.005 nat"] if rest else []
+    return Text("\n".join(["KL of each latent, nats", *lines, *tail]))
+
+
+def _heading(examples: int, data: str, split: str) -> Text:
+    return Text(f"{examples:,} data of {data}, split {split}", style="bold")
+
+
+def gap_screen(found: GapFindings, *, data: str, split: str, about: str) -> RenderableType:
+    """One screen: the identity as a bar, the numbers with both errors, the certificate, the curve, the verdict."""
+    return Group(
+        _heading(found.examples, data, split),
+        Text(about, style="dim"),
+        Text(""),
+        identity_bar(found),
+        _numbers(found),
+        _certificate(found),
+        Text(""),
+        *([curve_table(found)] if found.curve else []),
+        _diagnostics(found),
+        Text(""),
+        verdict_line(found),
+    )
+
+
+def identity_bar(found: GapFindings) -> Text:
+    """Log p(x) = ELBO + gap, drawn to scale from the ELBO's reconstruction of things to log p(x)."""
+    gap = max(found.gap.mean, 0.0)
+    scale = max(abs(found.log_px.mean), gap, 1e-9)
+    cells = min(BAR - 1, max(1, round(BAR * gap / scale)))
+    at_least = "" if found.verdict.resolved else "at least "
+    bar = Text()
+    bar.append("█" * (BAR - cells), style="blue").append("█" * cells, style="magenta")
+    bar.append(f"\nlog p(x) {at_least}{found.log_px.mean:.2f}  =  ")
+    bar.append(f"ELBO {found.elbo.mean:.2f}", style="blue").append("  +  ")
+    return bar.append(f"gap {at_least}{found.gap.mean:.2f}", style="magenta").append("\n")
+
+
+def _numbers(found: GapFindings) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("nats per datum", "mean", "± across data", "± Monte Carlo"):
+        table.add_column(Text(title), justify="left" if title == "nats per datum" else "right", no_wrap=True)
+    at_least = "" if found.verdict.resolved else ", at least"
+    rows: list[tuple[str, Estimate]] = [
+        ("ELBO", found.elbo),
+        (f"log p(x){at_least}", found.log_px),
+        (f"gap{at_least}", found.gap),
+    ]
+    for name, e in rows:
+        table.add_row(Text(name), number(e.mean), number(e.se_data), number(e.se_mc, ".4f"))
+    return table
+
+
+def _certificate(found: GapFindings) -> Text:
+    sure = found.certified
+    if sure.log_px_at_least is None:
+        return Text(f"No certificate: {sure.withheld}.", style="yellow")
+    line = f"With probability {1 - sure.delta:.0%}: mean log p(x) of these data >= {sure.log_px_at_least:.3f}"
+    return Text(line if sure.gap_at_least is None else f"{line}, gap >= {sure.gap_at_least:.3f}")
+
+
+def curve_table(found: GapFindings) -> Table:
+    """L_k for k = 1, 4, 16, ..., K with its Monte Carlo error and its rise."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("k", "bound L_k", "± Monte Carlo", "rise", ""):
+        table.add_column(title, justify="right" if title else "left", no_wrap=True)
+    before: CurvePoint | None = None
+    span = max(found.curve[-1].bound - found.curve[0].bound, 1e-9)
+    for point in found.curve:
+        rise = "" if before is None else f"{point.bound - before.bound:+.3f}"
+        length = round(20 * max(0.0, point.bound - found.curve[0].bound) / span)
+        table.add_row(f"{point.k:,}", number(point.bound), number(point.se, ".4f"), rise, Text("·" * length + "●"))
+        before = point
+    return table
+
+
+def _diagnostics(found: GapFindings) -> Text:
+    if found.khat_median is None:
+        return Text("")
+    lines = [
+        f"ratio of the last two rises  rho = {number(found.rho, '.2f')}   (1/4 in the 1/K regime, near 1 far from it)",
+        f"k-hat  median {number(found.khat_median, '.2f')}, above its threshold for {found.khat_above or 0:.1%} of data"
+        f"   ESS  mean {number(found.ess, '.1f')} of {found.samples:,}",
+        f"extrapolated remainder {number(found.remainder, '.3f')} (extrapolation, not a bound)"
+        f"   jackknife {number(found.jackknife)} (not a bound)",
+    ]
+    return Text("\n".join(lines), style="dim")
+
+
+def verdict_line(found: GapFindings) -> Text:
+    """The verdict, its reason, and what to type."""
+    verdict = found.verdict
+    text = Text(verdict.word.upper(), style=COLOURS[verdict.word]).append(
+        f": {verdict.reason}.", style="not bold default"
+    )
+    return text.append(f"\nNext: {verdict.advice}", style="not bold default") if verdict.advice else text
+
+
+def estimate_json(estimate: Estimate) -> dict[str, float | None]:
+    """An estimate with its two errors; what JSON cannot say (nan, inf) is null."""
+    return {key: finite(value) for key, value in asdict(estimate).items()}
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is no finite number: JSON has no other."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def gap_json(found: GapFindings) -> dict[str, Any]:
+    """The keys of the contract that come from the findings."""
+    return {
+        "examples": found.examples,
+        "samples": found.samples,
+        "elbo": estimate_json(found.elbo),
+        "log_px": estimate_json(found.log_px),
+        "gap": estimate_json(found.gap),
+        "certified": asdict(found.certified),
+        "curve": [{"k": p.k, "bound": finite(p.bound), "se": finite(p.se)} for p in found.curve],
+        "rho": finite(found.rho),
+        "remainder": finite(found.remainder),
+        "jackknife": finite(found.jackknife),
+        "khat": {"median": finite(found.khat_median), "above_threshold": finite(found.khat_above)},
+        "ess": finite(found.ess),
+        "decodes": found.decodes,
+        "verdict": found.verdict.word,
+        "reason": found.verdict.reason,
+        "advice": found.verdict.advice,
+    }
+
+
+def evaluation_json(found: Evaluation) -> dict[str, Any]:
+    """The keys of the contract that come from an evaluation."""
+    estimates = {"elbo": found.elbo, "reconstruction": found.reconstruction, "kl": found.kl}
+    return {
+        "examples": found.examples,
+        **{name: {"mean": finite(e.mean), "se": finite(e.se_data)} for name, e in estimates.items()},
+        "active_units": found.active_units,
+        "latents": found.latents,
+        "kl_per_latent": None if found.kl_per_latent is None else list(found.kl_per_latent),
+        "bits_per_dim": finite(found.bits_per_dim),
+    }

@@ -1,0 +1,47 @@
+"""The closing words of a training, and its JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from elbo_cli.records import EpochRecord
+from elbo_cli.runs import RunFolder
+
+
+def closing(records: Sequence[EpochRecord], best: EpochRecord, folder: RunFolder) -> list[str]:
+    """The best epoch, what the ELBO's progress was made of, and every file of the run."""
+    lines = [""]
+    if best.epoch:
+        elbo = best.train_elbo if best.valid_elbo is None else best.valid_elbo
+        lines.append(f"Best epoch {best.epoch} of {records[-1].epoch}: validation ELBO {elbo:.2f} nats per datum.")
+    lines += ledger(records)
+    lines += [f"  {path}" for path in folder.files()]
+    return [*lines, f"Next: elbo evaluate {folder.path}    elbo gap {folder.path}"]
+
+
+def ledger(records: Sequence[EpochRecord]) -> list[str]:
+    """How much of the ELBO's change on the probe was a better model and how much a tighter bound."""
+    model = sum(r.delta_log_px for r in records if r.delta_log_px is not None)
+    bound = -sum(r.delta_gap for r in records if r.delta_gap is not None)
+    if not any(r.delta_log_px is not None for r in records):
+        return []
+    return [
+        f"On the probe, of {model + bound:+.1f} nats of ELBO "
+        f"{model:+.1f} were a better model and {bound:+.1f} a tighter bound."
+    ]
+
+
+def training_json(folder: RunFolder, last: EpochRecord, best: EpochRecord) -> dict[str, Any]:
+    """The keys of the contract: the last epoch's means, and the best epoch's validation beside them."""
+    return {
+        "run": str(folder.path),
+        "epochs": last.epoch,
+        "best_epoch": best.epoch,
+        "seconds": round(last.seconds, 3),
+        "train": _means(last, "train"),
+        "valid": _means(last, "valid"),
+        "best": {"train": _means(best, "train"), "valid": _means(best, "valid")},
+    }
+
+
+def _means(record: EpochRecord, split: str) -> dict[str, float | None]:
+    return {name: getattr(record, f"{split}_{name}") for name in ("elbo", "reconstruction", "kl")}

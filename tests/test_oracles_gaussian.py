@@ -19,6 +19,7 @@ from tests.oracles import (
     orthogonal,
     random_linear_gaussian,
     slightly_crude,
+    student_posterior,
 )
 from tests.oracles.comparison import close
 from tests.statistics import outside, within
@@ -48,6 +49,24 @@ def test_linear_gaussian_elbo_and_kl_are_log_px(size: str) -> None:
     close(model.elbo(x) + kl, model.log_px(x))
     close(model.gap(x), kl)
     close(model.approximation_gap + model.amortisation_gap(x), kl)
+
+
+def test_the_diagonal_q_is_as_crude_as_it_is_said_to_be() -> None:
+    model = SIZES["8x3"]
+    x = model.data(4)
+    best = LinearGaussian(model.W, model.mu, model.sigma).posterior(x)
+    close(best.mean, model.true_posterior(x).mean)
+    close(best.variance, (1 / model.true_posterior(x).precision_matrix.diagonal(dim1=-2, dim2=-1)))
+    close(model.posterior(x).mean, 0.9 * best.mean + 0.3 * best.stddev)
+    close(model.posterior(x).variance, 1.3 * best.variance)
+    assert model.amortisation_gap(x).std() > 0.01, "an error that is the same for every x would hide a shuffle"
+
+
+def test_student_q_has_the_centre_and_width_of_the_posterior() -> None:
+    model = student_posterior()
+    x = model.data(4)
+    close(model.posterior(x).mean, 0.4 * x)
+    close(model.posterior(x).variance, torch.full((4, 3), 0.2 * 4 / (4 - 2), dtype=torch.float64))
 
 
 def test_linear_gaussian_posterior_is_bayes_rule() -> None:

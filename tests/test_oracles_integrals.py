@@ -28,17 +28,8 @@ from tests.oracles import (
     both_modes,
     pixels,
 )
-from tests.oracles.comparison import close
+from tests.oracles.comparison import close, legendre, log_normal, mean_and_variance, quad
 from tests.statistics import within
-
-
-def quad(f, lo: float = -12.0, hi: float = 12.0, points=None) -> float:
-    return integrate.quad(f, lo, hi, points=points, epsabs=0, epsrel=1e-12, limit=400)[0]
-
-
-def log_normal(error: float, sd: float) -> float:
-    return -0.5 * (error / sd) ** 2 - math.log(sd * math.sqrt(2 * math.pi))
-
 
 LOG_DENSITY = {
     Probit: lambda c, t: special.log_ndtr((2 * c - 1) * t),
@@ -129,6 +120,7 @@ def test_disjoint_weights_of_infinite_variance_say_so() -> None:
     x = model.data(4)
     assert model.cv2(x).isinf().all()
     assert (model.tail_index(x) >= 0.5).all()
+    close(model.tail_index(x), 1 - model.posterior(x).variance.min(-1).values)
 
 
 def missed_joint(z: float, ones: int) -> float:
@@ -151,6 +143,19 @@ def test_missed_mode_is_scipys_integral_and_q_holds_half_of_it(D: int) -> None:
     close(q.mean[0, 0], mean / half)
     square = quad(lambda z: z * z * missed_joint(z, 16), 0, 9, points=[1.0, 2.0])
     close(q.variance[0, 0], square / half - (mean / half) ** 2)
+
+
+def test_missed_mode_weights_have_the_tail_that_their_logarithm_bends_to() -> None:
+    x = torch.ones(2, 16, dtype=torch.float64)
+    x[1, 3:5] = 0
+
+    def log_joint(z: float, ones: int) -> float:
+        logit = 3 * (z * z - 2)
+        return ones * special.log_expit(logit) + (16 - ones) * special.log_expit(-logit) - z * z / 2
+
+    for n, ones in enumerate([16, 14]):
+        bend = log_joint(21, ones) - 2 * log_joint(20, ones) + log_joint(19, ones)
+        close(MissedMode().tail_index(x)[n], 1 + bend * float(MissedMode().posterior(x).variance[n, 0]))
 
 
 def test_missed_mode_sums_to_one_over_all_images() -> None:
@@ -220,6 +225,17 @@ def test_funnel_is_nested_quadrature_of_the_raw_joint(D: int, c: float) -> None:
     close(model.log_px(x), [math.log(truth)], atol=1e-9)
 
 
+def test_funnel_q_has_the_moments_of_the_posterior() -> None:
+    model, x = Funnel(2, scale=0.7), torch.tensor([[1.5]], dtype=torch.float64)
+    t, w = legendre(8, 110)
+    z1, z2 = np.meshgrid(t, t, indexing="ij")
+    joint = np.exp(-0.5 * ((1.5 - z2) * np.exp(-z1)) ** 2 - z1 - 0.5 * (z1**2 + z2**2)) * np.outer(w, w)
+    for i in range(2):
+        mean, var = mean_and_variance(t, joint.sum(1 - i))
+        close(model.posterior(x).mean[0, i], mean, atol=1e-5)
+        close(model.posterior(x).variance[0, i], 0.7 * var, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["funnel", "funnel_5", "funnel_10"])
 def test_funnel_elbo_is_a_sum_of_one_dimensional_expectations(name: str) -> None:
     model = CASES[name].build()
@@ -247,22 +263,20 @@ def test_two_latents_agree_on_every_grid() -> None:
     assert (model.log_px(x, 21) - truth).abs().max() > 1e-6, "a grid too coarse to be right would show nothing"
 
 
-def test_two_latents_are_scipys_integral_in_the_plane() -> None:
-    model = TwoLatentMLP()
+def test_two_latents_are_a_gauss_legendre_integral_in_the_plane() -> None:
+    model = TwoLatentMLP(shift=0.5, scale=0.4)
     x = model.data(1)
     W1, b1, W2, b2 = (part.numpy() for part in (model.W1, model.b1, model.W2, model.b2))
-    sign = 1 - 2 * x[0].numpy()
-
-    def joint(z: np.ndarray) -> np.ndarray:
-        logits = np.tanh(z @ W1 + b1) @ W2 + b2
-        return np.exp(-np.logaddexp(0, sign * logits).sum(-1) - 0.5 * (z**2).sum(-1)) / (2 * math.pi)
-
-    # Gauss-Legendre on 48 panels of 12 nodes: a rule that shares nothing with the trapezoid
-    t, w = np.polynomial.legendre.leggauss(12)
-    centres = np.linspace(-9, 9, 49)[:-1] + 18 / 96
-    t, w = (centres[:, None] + t * 18 / 96).ravel(), np.tile(w * 18 / 96, 48)
+    t, w = legendre(9, 48)
     z = np.stack(np.meshgrid(t, t, indexing="ij"), -1)
-    close(model.log_px(x), [math.log(w @ joint(z) @ w)])
+    logits = np.tanh(z @ W1 + b1) @ W2 + b2
+    log_px_z = -np.logaddexp(0, (1 - 2 * x[0].numpy()) * logits).sum(-1)
+    joint = np.exp(log_px_z - 0.5 * (z**2).sum(-1)) / (2 * math.pi) * np.outer(w, w)
+    close(model.log_px(x), [math.log(joint.sum())])
+    for i in range(2):
+        mean, var = mean_and_variance(t, joint.sum(1 - i))
+        close(model.posterior(x).mean[0, i], mean + 0.5 * math.sqrt(var), atol=1e-5)  # q's own grid is coarse
+        close(model.posterior(x).variance[0, i], 0.4 * var, atol=1e-5)
 
 
 def test_two_latents_sum_to_one_over_all_images() -> None:

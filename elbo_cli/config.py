@@ -33,7 +33,9 @@ Bound = Literal["elbo", "iwae"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "step", "burda"]
 
-Count = Annotated[int, Field(ge=1)]
+MOST = 2**63 - 1  # 64 bits, of which a tensor's sizes and torch's seeds are made
+Whole = Annotated[int, Field(ge=0, le=MOST)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -166,7 +168,7 @@ class Objective(Section):
     bound: Bound = Field("elbo", description="the lower bound on log p(x) that training raises")
     samples: Count = Field(1, description="draws z ~ q(z|x) for each datum")
     beta: float = Field(1.0, ge=0, description="weight of the KL; other than 1 the objective is no bound")
-    beta_warmup_epochs: int = Field(0, ge=0, description="epochs in which beta rises from 0; 0: none")
+    beta_warmup_epochs: Whole = Field(0, description="epochs in which beta rises from 0; 0: none")
     free_bits: Annotated[float, Only("bound", ("elbo",), neutral=0.0)] = Field(
         0.0, ge=0, description="nats of KL that are free, for each latent dimension"
     )
@@ -202,16 +204,16 @@ class Train(Section):
     patience: Count | None = Field(
         None, description="stop after so many epochs without a better validation; null: never"
     )
-    gap_every: int = Field(1, ge=0, description="epochs from one measurement of the gap to the next; 0: never")
-    gap_samples: int = Field(32, ge=2, description="draws for each datum when the gap is measured")
+    gap_every: Whole = Field(1, description="epochs from one measurement of the gap to the next; 0: never")
+    gap_samples: int = Field(32, ge=2, le=MOST, description="draws for each datum when the gap is measured")
     gap_examples: Count = Field(200, description="validation examples on which the gap is measured")
 
 
 class Config(Section):
     """A whole experiment."""
 
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="where all randomness starts")
-    threads: int = Field(1, ge=1, description="CPU threads; the last bits of a result depend on it")
+    seed: Whole = Field(0, description="where all randomness starts")
+    threads: Count = Field(1, description="CPU threads; the last bits of a result depend on it")
     data: Data = Field(IdxImages(), description="what to learn from; each source has keys of its own")
     model: Model = Field(Model(), description="p(z), q(z|x) and p(x|z)")
     objective: Objective = Field(Objective(), description="what training maximises")

@@ -84,12 +84,12 @@ def words(annotation: Any, limits: list[Any] | None = None) -> str:
 
 
 def _range(limits: list[Any]) -> str:
-    """` >= 1`, ` in (0, 1]`, ` from 2 to 256`, or nothing."""
+    """` >= 1`, ` in (0, 1]`, ` from 2 to 256`, or nothing; that whole numbers have 64 bits goes without saying."""
     low = next((m for m in limits if isinstance(m, Ge | Gt)), None)
     high = next((m for m in limits if isinstance(m, Le | Lt)), None)
     least = "" if low is None else str(low.ge if isinstance(low, Ge) else low.gt)
-    most = "" if high is None else str(high.le if isinstance(high, Le) else high.lt).replace(str(2**63 - 1), "2^63 - 1")
-    if not high:
+    most = "" if high is None else str(high.le if isinstance(high, Le) else high.lt)
+    if not high or most == str(2**63 - 1):
         return f" {'>=' if isinstance(low, Ge) else '>'} {least}" if low else ""
     if isinstance(low, Ge) and isinstance(high, Le) and isinstance(low.ge, int):
         return f" from {least} to {most}"

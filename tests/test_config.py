@@ -148,6 +148,14 @@ def test_reading_a_config_imports_neither_torch_nor_numpy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_a_config_made_in_python_is_held_to_the_same_ranges_as_text() -> None:
+    for keys, field in every_key(Config):
+        kinds = str(field.annotation) + str(field.metadata)
+        assert "int" not in kinds or "le=" in kinds or "Le(" in kinds, keys  # what could not be read back is refused
+    with pytest.raises(ValidationError):
+        Config.model_validate({"train": {"patience": 2**63}})
+
+
 def test_every_source_is_told_apart_by_its_name() -> None:
     names = list(variants(Config.model_fields["data"]))
     assert names == ["digits", "mnist", "fashion_mnist", "linear_gaussian", "arrays"]

@@ -15,16 +15,16 @@ SOURCES = "allowed: digits, mnist, fashion_mnist, linear_gaussian, arrays."
 # Each: a text, and the lines of the error that it is; `...` stands for anything.
 BAD = [
     # whole numbers
-    ("seed: -1", "1: seed: found -1, allowed: a whole number from 0 to 2^63 - 1."),
-    ("seed: 1.5", "1: seed: found 1.5, allowed: a whole number from 0 to 2^63 - 1."),
-    ('seed: "3"', "1: seed: found \"3\", allowed: a whole number from 0 to 2^63 - 1. Remove the quotes."),
-    ("seed: 010", "1: seed: found '010', allowed: a whole number from 0 to 2^63 - 1. Leading zeros are not read."),
+    ("seed: -1", "1: seed: found -1, allowed: a whole number >= 0."),
+    ("seed: 1.5", "1: seed: found 1.5, allowed: a whole number >= 0."),
+    ('seed: "3"', "1: seed: found \"3\", allowed: a whole number >= 0. Remove the quotes."),
+    ("seed: 010", "1: seed: found '010', allowed: a whole number >= 0. Leading zeros are not read."),
     ("seed: 9223372036854775808", "1: seed: found '9223372036854775808', ... It is beyond 2^63 - 1."),
-    ("seed: true", "1: seed: found true, allowed: a whole number from 0 to 2^63 - 1."),
-    ("seed: null", "1: seed: found null, allowed: a whole number from 0 to 2^63 - 1."),
-    ("seed:", "1: seed: found nothing, allowed: a whole number from 0 to 2^63 - 1."),
-    ("seed: [1]", "1: seed: found a list of 1, allowed: a whole number from 0 to 2^63 - 1."),
-    ("seed: {a: 1}", "1: seed: found a section with the keys a, allowed: a whole number from 0 to 2^63 - 1."),
+    ("seed: true", "1: seed: found true, allowed: a whole number >= 0."),
+    ("seed: null", "1: seed: found null, allowed: a whole number >= 0."),
+    ("seed:", "1: seed: found nothing, allowed: a whole number >= 0."),
+    ("seed: [1]", "1: seed: found a list of 1, allowed: a whole number >= 0."),
+    ("seed: {a: 1}", "1: seed: found a section with the keys a, allowed: a whole number >= 0."),
     ("threads: 0", f"1: threads: found 0, {WHOLE} >= 1."),
     ("train:\n  epochs: 1e3", f"2: train.epochs: found 1e3, {WHOLE} >= 1. Write 1000."),
     ("train:\n  epochs: many", f"2: train.epochs: found 'many', {WHOLE} >= 1."),
@@ -230,7 +230,7 @@ def test_many_mistakes_are_told_up_to_forty() -> None:
     assert len(caught.value.complaints) == 100
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.sampled_from(sorted(list_presets())), st.data())
 def test_a_broken_preset_is_a_config_or_a_sentence(name: str, data: st.DataObject) -> None:
     lines = [line.partition("  #")[0] for line in preset_text(name).splitlines() if not line.strip().startswith("#")]

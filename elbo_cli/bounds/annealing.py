@@ -101,10 +101,8 @@ class Chains:
     step: int  # of T
     T: int
     z: Tensor  # [C, N, D]
-    log_w: (
-        Tensor  # [C, N], float64: log of an unbiased estimate of p(x), or backwards of p(x), whose inverse is unbiased
-    )
-    acceptance: Tensor  # [N], mean probability of acceptance so far; nan before the first trajectory
+    log_w: Tensor  # [C, N], float64: E[w] = p(x), or backwards E[1 / w] = 1 / p(x)
+    acceptance: Tensor  # [N], mean probability of acceptance so far; nan for T = 1, which has no HMC
     reverse: bool
 
     @property

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from elbo_cli.errors import UserError
 from elbo_cli.files import write_whole
-from elbo_cli.records import EpochRecord
+from elbo_cli.records import EpochRecord, titles
 
 FORMAT = 1
-KEY = "elbo"  # the one key of the safetensors metadata
+KEY, SEAL = "elbo", "sha256"  # of the safetensors metadata: what is said of the tensors, and the checksum of it all
 WEIGHTS, MOMENTS = "model/", "optim/"
 
 
@@ -59,8 +58,8 @@ def write(path: Path, header: Header, weights: Mapping[str, Tensor], moments: Ma
     """
     tensors = {WEIGHTS + k: v for k, v in weights.items()} | {MOMENTS + k: v for k, v in moments.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    about = asdict(header) | {"format": FORMAT, "sha256": checksum(tensors)}
-    write_whole(path, serialise(tensors, metadata={KEY: json.dumps(about)}))
+    about = json.dumps(asdict(header) | {"format": FORMAT})
+    write_whole(path, serialise(tensors, metadata={KEY: about, SEAL: checksum(tensors, about)}))
 
 
 def read(path: Path) -> Checkpoint:
@@ -78,46 +77,43 @@ def read(path: Path) -> Checkpoint:
         raise UserError(
             f"{path} is not a whole safetensors file ({error}). Give a checkpoint that elbo train wrote."
         ) from error
-    about = _metadata(path, content)
-    if about.pop("format", None) != FORMAT:
-        raise UserError(f"{path} has another checkpoint format than {FORMAT}, the one that this version of elbo reads.")
-    if about.pop("sha256", None) != checksum(tensors):
-        raise UserError(f"{path} is damaged: its tensors do not match their checksum. Use another copy of it.")
-    return Checkpoint(path, _header(path, about), tensors)
+    metadata = _metadata(path, content)
+    if metadata.get(SEAL) != checksum(tensors, metadata[KEY]):
+        raise UserError(f"{path} is damaged: its content does not match its checksum. Use another copy of it.")
+    return Checkpoint(path, _header(path, metadata[KEY]), tensors)
 
 
-def _metadata(path: Path, content: bytes) -> dict[str, Any]:
-    """The JSON that `write` put into the file's header, which is itself JSON behind its length."""
+def _metadata(path: Path, content: bytes) -> dict[str, str]:
+    """What `write` put into the file's header, which is itself JSON behind its length."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    try:
-        about = json.loads(header["__metadata__"][KEY])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    metadata = header.get("__metadata__", {})
+    if KEY not in metadata:
         raise UserError(
             f"{path} is a safetensors file, but not one of elbo's. Give a checkpoint that elbo train wrote."
-        ) from error
-    return about if isinstance(about, dict) else {}
-
-
-def _header(path: Path, about: dict[str, Any]) -> Header:
-    try:
-        last, best, probed = about.pop("last"), about.pop("best"), about.pop("probed")
-        return Header(
-            config=about["config"],
-            shape=tuple(about["shape"]),
-            data=about["data"],
-            last=EpochRecord(**last),
-            best=None if best is None else EpochRecord(**best),
-            probed=None if probed is None else (float(probed[0]), float(probed[1])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    return dict(metadata)
+
+
+def _header(path: Path, text: str) -> Header:
+    about = json.loads(text)  # whole, since its checksum is right
+    if about["format"] != FORMAT or not about["last"].keys() <= set(titles(EpochRecord)):
         raise UserError(
-            f"{path} is damaged: its header is not one that elbo wrote ({error}). Use another copy of it."
-        ) from error
+            f"{path} was written by another version of elbo, in format {about['format']}; this one reads {FORMAT}. "
+            "Use the version that wrote it, or train again."
+        )
+    return Header(
+        config=about["config"],
+        shape=tuple(about["shape"]),
+        data=about["data"],
+        last=EpochRecord(**about["last"]),
+        best=None if about["best"] is None else EpochRecord(**about["best"]),
+        probed=None if about["probed"] is None else (about["probed"][0], about["probed"][1]),
+    )
 
 
-def checksum(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
-    digest = hashlib.sha256()
+def checksum(tensors: Mapping[str, Tensor], about: str) -> str:
+    """SHA-256 over the tensors' names, types, shapes and bytes, and over the text that goes with them."""
+    digest = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())

@@ -23,6 +23,7 @@ from elbo_cli.models.pixels import (
     DiscretizedLogistic,
     GaussianPixels,
     Levels,
+    PoissonLogRate,
 )
 
 # A metric is (eta, f): the information of the whole datum is sum f d eta^2. Both [..., pixels or parameters].
@@ -38,10 +39,9 @@ def _continuous_bernoulli(px_z: ContinuousBernoulli | ContinuousBernoulliLogits)
     """Var(x) = 1/l^2 - 1/(4 sinh^2(l/2)), the second derivative of the log-normaliser; 1/12 at l = 0."""
     logits = px_z.logits
     near = logits.abs() < 0.1
-    safe = torch.where(near, torch.ones_like(logits), logits).clamp(-60, 60)  # sinh overflows float32 past 88
-    variance = torch.where(
-        near, 1 / 12 - logits.square() / 240, safe.square().reciprocal() - (2 * (safe / 2).sinh()).square().reciprocal()
-    )
+    safe = torch.where(near, torch.ones_like(logits), logits)
+    sinh = (safe / 2).clamp(-30, 30).sinh()  # its square overflows float32 past 44
+    variance = torch.where(near, 1 / 12 - logits.square() / 240, safe.square().reciprocal() - (2 * sinh) ** -2)
     return logits, variance
 
 
@@ -61,6 +61,10 @@ def _laplace(px_z: Laplace) -> Metric:
 
 def _poisson(px_z: Poisson) -> Metric:
     return px_z.rate.log(), px_z.rate
+
+
+def _poisson_log_rate(px_z: PoissonLogRate) -> Metric:
+    return px_z.log_rate, px_z.mean
 
 
 def _exponential(px_z: Exponential) -> Metric:
@@ -94,6 +98,7 @@ FISHER: dict[type[Distribution], Callable[..., Metric]] = {
     Normal: _normal,
     Laplace: _laplace,
     Poisson: _poisson,
+    PoissonLogRate: _poisson_log_rate,
     Exponential: _exponential,
     Categorical: _categorical,
     Levels: _categorical,

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
-from torch.func import hessian, jvp, vmap
+from torch.func import hessian, vmap
 
 from elbo_cli.bounds.draws import LatentVariableModel, log_joint
-from elbo_cli.gap.fisher import knows, metric
+from elbo_cli.gap.fisher import knows
+from elbo_cli.gap.jacobian import jacobian
 from elbo_cli.gap.normal import PrecisionNormal
 
 STEPS = 5
@@ -35,7 +36,7 @@ def laplace(
     climb = Climb(model, x, _start(qz_x))
     for _ in range(steps):
         climb.step()
-    return PrecisionNormal(climb.z, _root(climb.precision() / inflate))
+    return PrecisionNormal(climb.z, cholesky(gauss_newton(model, climb.z) / inflate))
 
 
 class Climb:
@@ -48,9 +49,9 @@ class Climb:
 
     def step(self) -> None:
         """One Gauss-Newton step, taken where it climbs."""
-        precision = self.precision()
+        precision = gauss_newton(self.model, self.z)
         ridge = self.damping[:, None] * precision.diagonal(dim1=-2, dim2=-1)
-        root = _root(precision + torch.diag_embed(ridge))
+        root = cholesky(precision + torch.diag_embed(ridge))
         z = self.z + torch.cholesky_solve(self.gradient.unsqueeze(-1), root).squeeze(-1)
         value, gradient = self._joint(z)
         up = value > self.value  # False for a NaN
@@ -59,36 +60,26 @@ class Climb:
         self.gradient = torch.where(up[:, None], gradient, self.gradient)
         self.damping = torch.where(up, self.damping / 4, (4 * self.damping).clamp(min=0.5))
 
-    def precision(self) -> Tensor:
-        """P + J' F J at z, [N, D, D]: positive definite wherever P is."""
-        J, f = jacobian(self.model, self.z)
-        return torch.einsum("dnp,np,enp->nde", J, f, J) + prior_precision(self.model.prior(), self.z)
-
     def _joint(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            value = sum(part.squeeze(0) for part in log_joint(self.model, self.x, z.unsqueeze(0)))
-            assert isinstance(value, Tensor)
-            (gradient,) = torch.autograd.grad(value.sum(), z)
-        return value.detach(), gradient
+        value, gradient = value_and_slope(self.model, self.x, z.unsqueeze(0))
+        return value.squeeze(0), gradient.squeeze(0)
 
 
-def jacobian(model: LatentVariableModel, z: Tensor) -> tuple[Tensor, Tensor]:
-    """J = d eta / d z, [D, N, P], and the Fisher information f, [N, P], of the likelihood at z [N, D].
+def value_and_slope(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """log p(x, z), [S, N], and its gradient d log p(x, z) / dz, [S, N, D], at z [S, N, D]."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        log_px_z, log_pz = log_joint(model, x, z)
+        value = log_px_z + log_pz
+        (gradient,) = torch.autograd.grad(value.sum(), z)
+    return value.detach(), gradient
 
-    Forward mode: D tangents through the decoder beside its values, for all data at once.
-    """
 
-    def eta(z: Tensor) -> tuple[Tensor, Tensor]:
-        return metric(model.likelihood(z))
-
-    def tangent(direction: Tensor) -> tuple[Tensor, Tensor]:
-        _, d_eta, f = jvp(eta, (z,), (direction.expand_as(z),), has_aux=True)  # type: ignore[misc]  # torch's stub
-        return d_eta, f
-
-    basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-    J, f = vmap(tangent, out_dims=(0, None))(basis)  # type: ignore[arg-type]  # torch's stub: f is the same for all
-    return J.detach(), f.detach()
+def gauss_newton(model: LatentVariableModel, z: Tensor) -> Tensor:
+    """P + J' F J at z [N, D], [N, D, D]: positive definite wherever P is."""
+    J, f = jacobian(model, z)
+    rooted = (J * f.sqrt()).transpose(0, 1)  # [N, D, P]
+    return rooted @ rooted.mT + prior_precision(model.prior(), z)
 
 
 def prior_precision(pz: Distribution, z: Tensor) -> Tensor:
@@ -106,7 +97,7 @@ def prior_precision(pz: Distribution, z: Tensor) -> Tensor:
     return lifted
 
 
-def _root(precision: Tensor) -> Tensor:
+def cholesky(precision: Tensor) -> Tensor:
     """The lower Cholesky factor; the identity's for a datum whose curvature is not finite or not positive."""
     safe = precision.nan_to_num(posinf=0.0, neginf=0.0)
     root, failed = torch.linalg.cholesky_ex(safe)

@@ -26,13 +26,25 @@ class PrecisionNormal(Distribution):
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws mu + R'^-1 e, e ~ N(0, I): [*sample_shape, N, D]."""
-        K = math.prod(sample_shape)
+        return (self.mu + self._shifts(math.prod(sample_shape))).reshape(*sample_shape, *self.mu.shape)
+
+    def antithetic(self, pairs: int) -> Tensor:
+        """Pairs of draws mirrored at mu, [2 pairs, N, D]: their mean is mu itself."""
+        shifts = self._shifts(pairs)
+        return self.mu + torch.cat([shifts, -shifts])
+
+    def inflated(self, factor: float) -> "PrecisionNormal":
+        """The same normal with its covariance times `factor`."""
+        return PrecisionNormal(self.mu, self.root / math.sqrt(factor))
+
+    def _shifts(self, K: int) -> Tensor:
+        """R'^-1 e, e ~ N(0, I), [K, N, D]."""
         e = torch.randn(K, *self.mu.shape, dtype=self.mu.dtype, device=self.mu.device)
-        z: Tensor = torch.linalg.solve_triangular(self.root.mT, e.permute(1, 2, 0), upper=True).permute(2, 0, 1)
-        return (self.mu + z).reshape(*sample_shape, *self.mu.shape)
+        z: Tensor = torch.linalg.solve_triangular(self.root.mT, e.permute(1, 2, 0), upper=True)
+        return z.permute(2, 0, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log q(z) for z [..., N, D], in nats, [..., N]."""
+        """log q(z) for z [..., N, D], in nats, [..., N]."""
         shift = value - self.mu
         white = torch.einsum("...nd,nde->...ne", shift, self.root)
         log_det = self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1)

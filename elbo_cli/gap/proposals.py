@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.laplace import applies, laplace
+from elbo_cli.gap.variational import variational
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Mixture:
         return torch.stack([part for part in parts if part is not None]).sum(0)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log q(z) at z [k, N, D], [k, N], in nats, float64."""
+        """log q(z) at z [k, N, D], [k, N], in nats, float64."""
         parts = [c.distribution.log_prob(z).double() + math.log(c.share) for c in self.components]
         return torch.stack(parts).logsumexp(0) if len(parts) > 1 else parts[0]
 
@@ -72,7 +73,7 @@ def posterior(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tupl
 
 
 def defensive(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
-    """Q with a tenth of the prior: the weights are bounded by ten times p(x | z). Hesterberg (1995)."""
+    """q with a tenth of the prior: the weights are bounded by ten times p(x | z). Hesterberg (1995)."""
     return (Component(qz_x, 0.9), Component(model.prior(), 0.1))
 
 
@@ -82,13 +83,13 @@ def laplace_alone(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> 
 
 
 def auto(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
-    """Mostly Laplace, with shares of q and of the prior, so that a mode that Laplace missed shows as a large weight.
+    """Mostly a normal fitted to the posterior, with shares of q and of the prior: what it missed shows as a weight.
 
-    Where there is no Laplace proposal to be had (see `laplace.applies`), q with a share of the prior.
+    Where there is no such normal to be had (see `laplace.applies`), q with a share of the prior.
     """
     if not applies(model, qz_x):
         return defensive(model, x, qz_x)
-    return (Component(laplace(model, x, qz_x), 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
+    return (Component(variational(model, x, qz_x), 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
 
 
 PROPOSALS: dict[str, Recipe] = {

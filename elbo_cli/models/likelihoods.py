@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Poisson
+from torch.distributions import Distribution
 from torch.nn.functional import softplus
 
 from elbo_cli.models.pixels import (
@@ -15,6 +15,7 @@ from elbo_cli.models.pixels import (
     DiscretizedLogistic,
     GaussianPixels,
     Levels,
+    PoissonLogRate,
 )
 
 
@@ -25,6 +26,7 @@ class Likelihood(nn.Module):
     """
 
     outputs = 1
+    outputs_are_eta = True  # the decoder's outputs are the coordinates of the Fisher information (gap/fisher.py)
     support = ""  # what x may be, in words
     cure = ""  # what to type when x is not
 
@@ -61,7 +63,7 @@ class Bernoulli(Likelihood):
         return BernoulliLogits(logits, len(self.shape))
 
     def supports(self, x: Tensor) -> Tensor:
-        """X is 0 or 1."""
+        """x is 0 or 1."""
         return (x == 0) | (x == 1)
 
     def start(self, mean: Tensor) -> Tensor:
@@ -84,6 +86,16 @@ class ContinuousBernoulli(Bernoulli):
         """0 <= x <= 1."""
         return (x >= 0) & (x <= 1)
 
+    def start(self, mean: Tensor) -> Tensor:
+        """The logit at which E[x] is the training mean, by bisection; within 100 for pixels that never change."""
+        high = torch.full_like(mean, 100.0, dtype=torch.float64)
+        low = -high
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = ContinuousBernoulliLogits(middle, mean.dim()).mean > mean
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return middle.to(mean.dtype).unsqueeze(0)
+
 
 class Gaussian(Likelihood):
     """N(mean(z), sigma^2): sigma a fixed number, one learned number, or one learned number for each pixel."""
@@ -103,7 +115,7 @@ class Gaussian(Likelihood):
         return GaussianPixels(mean, self.log_sigma.exp(), len(self.shape))
 
     def supports(self, x: Tensor) -> Tensor:
-        """X is finite."""
+        """x is finite."""
         return x.isfinite()
 
     def start(self, mean: Tensor) -> Tensor:
@@ -120,10 +132,10 @@ class Counts(Likelihood):
     def distribution(self, parameters: Tensor) -> Distribution:
         """p(x | z) = prod rate^x exp(-rate) / x!."""
         (log_rate,) = self.parts(parameters)
-        return Independent(Poisson(log_rate.exp(), validate_args=False), len(self.shape), validate_args=False)
+        return PoissonLogRate(log_rate, len(self.shape))
 
     def supports(self, x: Tensor) -> Tensor:
-        """X is 0, 1, 2, ..."""
+        """x is 0, 1, 2, ..."""
         return (x >= 0) & (x == x.round()) & x.isfinite()
 
     def start(self, mean: Tensor) -> Tensor:
@@ -134,6 +146,8 @@ class Counts(Likelihood):
 class LeveledPixels(Likelihood):
     """Pixels of L levels, given as x = level / (L - 1)."""
 
+    outputs_are_eta = False
+
     def __init__(self, shape: Sequence[int], levels: int = 256) -> None:
         super().__init__(shape)
         self.levels = levels
@@ -141,7 +155,7 @@ class LeveledPixels(Likelihood):
         self.cure = "type model.levels=L for data of L levels, with data.binarize=none"
 
     def supports(self, x: Tensor) -> Tensor:
-        """X is a level k / (L - 1), to float32."""
+        """x is a level k / (L - 1), to float32."""
         level = x * (self.levels - 1)
         return (level >= -1e-3) & (level <= self.levels - 1 + 1e-3) & ((level - level.round()).abs() < 1e-3)
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 
 
 class Pixels(Distribution):
@@ -25,7 +25,7 @@ class Pixels(Distribution):
 
 
 class BernoulliLogits(Pixels):
-    """Binary pixels from logits: log p(x) = sum x l - softplus(l). Takes x in {0, 1}; exact at any logit."""
+    """Binary pixels from logits: log p(x) = sum log sigma( (2 x - 1) l ). Takes x in {0, 1}; exact at any logit."""
 
     def __init__(self, logits: Tensor, event_dims: int) -> None:
         super().__init__(logits, event_dims)
@@ -37,8 +37,9 @@ class BernoulliLogits(Pixels):
         return self.logits.sigmoid()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x) in nats, for x that broadcasts against batch and event."""
-        return self.total(value * self.logits - softplus(self.logits))
+        """log p(x) in nats, for x that broadcasts against batch and event."""
+        # one term and no difference of two large ones: x l - softplus(l) cancels where x = 1 is all but certain
+        return self.total(logsigmoid((2 * value - 1) * self.logits))
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x in {0, 1}."""
@@ -46,7 +47,7 @@ class BernoulliLogits(Pixels):
 
 
 class ContinuousBernoulliLogits(BernoulliLogits):
-    """Pixels in [0, 1]: log p(x) = sum x l - softplus(l) + log C(l), with C(l) = l / tanh(l / 2).
+    """Pixels in [0, 1]: log p(x) = sum (x - 1) l + log sigma(l) + log C(l), with C(l) = l / tanh(l / 2).
 
     The constant is 2 atanh(1 - 2 lambda) / (1 - 2 lambda) at lambda = sigma(l), written in l so that it stays exact
     where lambda rounds to 0 or 1. Loaiza-Ganem and Cunningham (2019). https://arxiv.org/abs/1907.06845
@@ -62,11 +63,11 @@ class ContinuousBernoulliLogits(BernoulliLogits):
         return torch.where(small, 0.5 + self.logits / 12, -1 / torch.expm1(-safe) - 1 / safe)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x) in nats."""
+        """log p(x) in nats."""
         small = self.logits.abs() < 1e-2
         safe = torch.where(small, torch.ones_like(self.logits), self.logits)
         log_c = torch.where(small, math.log(2) + self.logits.square() / 12, (safe / torch.tanh(safe / 2)).log())
-        return self.total(value * self.logits - softplus(self.logits) + log_c)
+        return self.total((value - 1) * self.logits + logsigmoid(self.logits) + log_c)
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x by the inverse of the distribution function, F(x) = expm1(l x) / expm1(l)."""
@@ -96,7 +97,7 @@ class GaussianPixels(Pixels):
         return self.loc
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x) = sum -1/2 ((x - mean) / sigma)^2 - log sigma - 1/2 log 2 pi, in nats."""
+        """log p(x) = sum -1/2 ((x - mean) / sigma)^2 - log sigma - 1/2 log 2 pi, in nats."""
         white = (value - self.loc) / self.sigma
         return self.total(-0.5 * white.square() - self.sigma.log() - 0.5 * math.log(2 * math.pi))
 
@@ -104,6 +105,27 @@ class GaussianPixels(Pixels):
         """Draws of x."""
         shape = (*sample_shape, *self.batch_shape, *self.event_shape)
         return self.loc + self.sigma * torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
+
+
+class PoissonLogRate(Pixels):
+    """Counts from log rates: log p(x) = sum x l - exp(l) - log x!, exact too where exp(l) rounds to 0."""
+
+    def __init__(self, log_rate: Tensor, event_dims: int) -> None:
+        super().__init__(log_rate, event_dims)
+        self.log_rate = log_rate
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x] = exp(l)."""
+        return self.log_rate.exp()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(x) in nats, a log mass."""
+        return self.total(value * self.log_rate - self.log_rate.exp() - torch.lgamma(value + 1))
+
+    def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws of x in 0, 1, 2, ..."""
+        return torch.poisson(self.mean.expand(*sample_shape, *self.batch_shape, *self.event_shape).detach())
 
 
 class Levels(Pixels):
@@ -121,7 +143,7 @@ class Levels(Pixels):
         return self.logits.softmax(-1) @ levels / self.last
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x) in nats, a log mass."""
+        """log p(x) in nats, a log mass."""
         level = (value * self.last).round().long().expand(self.logits.shape[:-1])
         return self.total(self.logits.log_softmax(-1).gather(-1, level.unsqueeze(-1)).squeeze(-1))
 
@@ -148,7 +170,7 @@ class DiscretizedLogistic(Pixels):
         return self.loc.clamp(0, 1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log p(x) in nats, a log mass."""
+        """log p(x) in nats, a log mass."""
         half = 0.5 / (self.levels - 1)
         below, above = (value - half - self.loc) / self.scale, (value + half - self.loc) / self.scale
         first, last = value < half, value > 1 - half

@@ -74,7 +74,7 @@ def gap_screen(found: GapFindings, *, data: str, split: str, about: str) -> Rend
 
 
 def identity_bar(found: GapFindings) -> Text:
-    """Log p(x) = ELBO + gap, drawn to scale from the ELBO's reconstruction of things to log p(x)."""
+    """log p(x) = ELBO + gap, drawn to scale from the ELBO's reconstruction of things to log p(x)."""
     gap = max(found.gap.mean, 0.0)
     scale = max(abs(found.log_px.mean), gap, 1e-9)
     cells = min(BAR - 1, max(1, round(BAR * gap / scale)))

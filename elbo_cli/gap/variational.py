@@ -1,0 +1,42 @@
+"""The Laplace proposal made better: a normal fitted to the whole of each posterior instead of its peak."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.gap.laplace import cholesky, gauss_newton, laplace, value_and_slope
+from elbo_cli.gap.normal import PrecisionNormal
+
+PAIRS = 2  # antithetic pairs of draws that gradient and curvature are averaged over
+ROUNDS = 4
+RATE = 0.5  # how far each round goes towards its own estimate
+INFLATE = 1.15  # of the variance: the fit minimises KL(q || p), which is too narrow; weights want tails
+
+
+@torch.no_grad()
+def variational(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> PrecisionNormal:
+    r"""The full-covariance normal nearest to p(z | x) in KL( q || p ), batch [N], event [D].
+
+        Lambda <- (1 - r) Lambda + r E_q[ P + J' F J ],    mu <- mu + r Lambda^-1 E_q[ d log p(x, z) / dz ]
+
+    Natural-gradient steps from the Laplace proposal, the Hessian in its Gauss-Newton form so that it stays positive
+    definite, the expectations over a few antithetic draws. In many dimensions the peak of a skew posterior lies away
+    from its mass and is sharper: averaging over q mends both. A datum whose numbers fail keeps its Laplace proposal.
+    The draws used here are thrown away, so exp L_K stays unbiased.
+
+    Reference: Opper and Archambeau (2009), https://doi.org/10.1162/neco.2008.08-07-592; Khan and Rue (2023), section 4.
+    """
+    q = laplace(model, x, qz_x, steps=3, inflate=1.0)
+    mu, root, rate = q.mu, q.root, 1.0
+    precision = root @ root.mT
+    for _ in range(ROUNDS):
+        z = PrecisionNormal(mu, root).antithetic(PAIRS)
+        curvature = gauss_newton(model, z.flatten(0, 1)).view(*z.shape, z.shape[-1]).mean(0)
+        precision = (1 - rate) * precision + rate * curvature
+        root = cholesky(precision)
+        gradient = value_and_slope(model, x, z)[1].mean(0)
+        mu = mu + rate * torch.cholesky_solve(gradient.unsqueeze(-1), root).squeeze(-1)
+        rate = RATE
+    good = (mu.isfinite().all(-1) & root.isfinite().flatten(1).all(-1))[:, None]
+    return PrecisionNormal(torch.where(good, mu, q.mu), torch.where(good[..., None], root, q.root)).inflated(INFLATE)

@@ -172,6 +172,9 @@ class GapFindings:
     decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
     verdict: Verdict = Verdict("unresolved", "", "")
     rows: tuple[GapRow, ...] = ()
+    error: float | None = None  # stated numerical error of an exact method: no mean here is farther from its truth
+    approximation_gap: Estimate | None = None  # what only a richer family of q could win
+    amortisation_gap: Estimate | None = None  # what a better encoder could win
 
 
 def titles(record: type) -> list[str]:

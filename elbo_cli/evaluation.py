@@ -140,5 +140,6 @@ def _estimate(values: Tensor) -> Estimate:
 @torch.no_grad()
 def _bits_per_dim(model: LatentVariableModel, split: Split, elbo: float) -> float | None:
     """-ELBO / (dimensions ln 2) for discrete data, an upper bound; a density's would depend on the unit of x."""
-    px_z = model.likelihood(model.posterior(next(split.blocks(1))).sample())
+    with noise(0, "kind", device=split.device):  # any z will do, and none may be taken from the global generator
+        px_z = model.likelihood(model.posterior(next(split.blocks(1))).sample())
     return -elbo / (math.prod(split.shape) * math.log(2)) if discrete(px_z) else None

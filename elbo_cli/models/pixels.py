@@ -144,8 +144,10 @@ class Levels(Pixels):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, a log mass."""
-        level = (value * self.last).round().long().expand(self.logits.shape[:-1])
-        return self.total(self.logits.log_softmax(-1).gather(-1, level.unsqueeze(-1)).squeeze(-1))
+        level = (value * self.last).round().long()
+        shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])
+        log_p = self.logits.log_softmax(-1).expand(*shape, -1)
+        return self.total(log_p.gather(-1, level.expand(shape).unsqueeze(-1)).squeeze(-1))
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x among the levels."""

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TypeVar
 
 from rich.progress import Progress
@@ -57,10 +58,12 @@ def run_training(
 ) -> None:
     """`elbo train`."""
     session = _session(config, overrides, out, resumed, device)
-    records = [session.past.last] if session.past.last.epoch else []
     screen.say(f"{session.folder.path}: {_scale(session)}")
     with _saying_how_to_go_on(session):
-        records += watch(journal(session), screen.console, session.config.train.epochs)
+        trained = sum(1 for _ in watch(journal(session), screen.console, session.config.train.epochs))
+    records = session.folder.records()  # of earlier sittings too
+    if not trained:
+        screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")
     best = max(records, key=lambda record: record.score)
     for line in closing(records, best, session.folder):
         screen.say(line)
@@ -94,13 +97,12 @@ def _saying_how_to_go_on(session: Session) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        kept = f"The last whole epoch is kept. Go on with: elbo train --resume {folder.path}"
-        raise Stopped(
-            f"\nStopped. {kept if folder.last.exists() else 'No epoch was whole yet; nothing is lost.'}"
-        ) from error
+        kept = "The last whole epoch is kept" if folder.last.exists() else "No epoch was whole yet"
+        how = f" Go on with: elbo train --resume {quote(str(folder.path))}" if folder.config.exists() else ""
+        raise Stopped(f"Stopped. {kept}.{how}") from error
     except RunError as error:
-        kept = f" Last good checkpoint: {folder.last}" if folder.last.exists() else ""
-        raise RunError(f"{error}{kept}") from error
+        kept = f"Last good checkpoint: {folder.last}" if folder.last.exists() else "No epoch was whole yet."
+        raise RunError(f"{error} {kept}") from error
 
 
 def run_evaluation(screen: Screen, chosen: Chosen, samples: int, out: Path | None) -> None:
@@ -108,9 +110,10 @@ def run_evaluation(screen: Screen, chosen: Chosen, samples: int, out: Path | Non
     if out is not None:
         refuse_path(out)
     subject = chosen.open()
-    found = evaluate(
-        subject.model, subject.split, data=subject.data, samples=samples, seed=subject.seed, device=subject.device
-    )
+    with subject.blamed():
+        found = evaluate(
+            subject.model, subject.split, data=subject.data, samples=samples, seed=subject.seed, device=subject.device
+        )
     screen.show(evaluation_table(found))
     screen.show(latents_table(found))
     _write(screen, out, found.rows, EvaluationRow)
@@ -134,7 +137,8 @@ def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, out
     subject = chosen.open()
     settings = replace(settings, seed=subject.seed, device=subject.device)
     began = time.perf_counter()
-    found = _behind_a_bar(screen, measure(subject.model, subject.split, settings))
+    with subject.blamed():
+        found = _behind_a_bar(screen, measure(subject.model, subject.split, settings))
     _show_gap(screen, subject, found, method, settings, time.perf_counter() - began)
     _write(screen, out, found.rows, GapRow)
     if strict and not found.verdict.resolved:

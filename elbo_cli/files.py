@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from elbo_cli.errors import RunError
+from elbo_cli.errors import RunError, UserError
 
 
 @contextmanager
@@ -57,6 +57,30 @@ def make_folder(path: Path) -> None:
     """
     with sentences(path, "make the folder"):
         path.mkdir(parents=True, exist_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed `write_whole` left in a folder; call it only where nobody else is writing.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    with sentences(folder, "clear"):
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+
+
+def refuse_place(path: Path, option: str) -> None:
+    """Insist that a new file or folder can be made at `path`, before the long work begins.
+
+    Raises:
+        UserError: what would hold it is no folder, or may not be written to.
+    """
+    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise UserError(f"{option} {path}: {above} is no folder. Give another place.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: the folder {above} may not be written to. Give another place.")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from elbo_cli import __version__, build, checkpoint
 from elbo_cli import config as configs
 from elbo_cli.checkpoint import Header
 from elbo_cli.errors import UserError
+from elbo_cli.files import write_whole
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runs import RunFolder, new_folder, old_folder
 from elbo_cli.training import Experiment, Progress, fit
@@ -53,22 +54,25 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
         UserError: there is no run, or what is asked would make another run of it.
     """
     folder = old_folder(path)
-    before = configs.load(folder.config)
     config = configs.load(folder.config, overrides)
-    _refuse_changes(before, config)
+    if not folder.last.exists():  # killed before its first epoch was whole
+        _refuse_changes(configs.load(folder.config), config)
+        return Session(config, build.experiment(config, device), folder)
+    kept = checkpoint.read(folder.last)
+    _refuse_changes(configs.loads(kept.header.config, source=str(folder.last)), config)
     experiment = build.experiment(config, device)
-    if not folder.last.exists():
-        return Session(config, experiment, folder)  # killed before its first epoch was whole
-    return Session(config, experiment, folder, build.restore(experiment, checkpoint.read(folder.last)))
+    return Session(config, experiment, folder, build.restore(experiment, kept))
 
 
 def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
+    """Insist that only what may differ differs; also where somebody edited the run's own config.yaml."""
     old, new = _flat(configs.as_dict(before)), _flat(configs.as_dict(after))
     changed = [key for key in old | new if old.get(key) != new.get(key)]
     stray = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed if key not in EXTENDABLE]
     if stray:
         raise UserError(
-            f"A resumed run keeps its config; this would change {'; '.join(stray)}. Start a new run for that."
+            f"A resumed run keeps its config, and this would change {'; '.join(stray)}. "
+            f"Only {' and '.join(EXTENDABLE)} may change. For anything else start a new run."
         )
     if "train.epochs" in changed and after.optim.schedule in ("cosine", "burda"):
         raise UserError(
@@ -91,15 +95,14 @@ def journal(session: Session) -> Iterator[EpochRecord | Tick]:
     checkpoint still holds. Best before last, so that a last checkpoint never speaks of a best that is not there.
 
     Raises:
-        RunError: the numbers or the disk fail, or another process trains in this folder.
+        UserError: another process trains in this folder, or went on with this run meanwhile.
+        RunError: the numbers or the disk fail.
     """
     folder, experiment = session.folder, session.experiment
-    if session.past.last.epoch == 0:
-        folder.create(configs.dump(session.config), manifest(session))
     digest = experiment.data.train.digest()
     with folder.locked():
-        if session.past.last.epoch:
-            folder.mend(session.past.last)
+        folder.mend(session.past.last)
+        _describe(session)
         for event in fit(experiment, session.past):
             if isinstance(event, Tick):
                 yield event
@@ -108,6 +111,15 @@ def journal(session: Session) -> Iterator[EpochRecord | Tick]:
             _save(session, progress, digest)
             folder.log(record)
             yield record
+
+
+def _describe(session: Session) -> None:
+    """Write config and manifest once, and the config again where a resumed run is to go on for longer."""
+    folder, config = session.folder, configs.dump(session.config)
+    if session.past.last.epoch == 0:
+        folder.create(config, manifest(session))
+    elif folder.config.read_text(encoding="utf-8") != config:
+        write_whole(folder.config, config)
 
 
 def _save(session: Session, progress: Progress, digest: str) -> None:

@@ -2,21 +2,21 @@
 
 import csv
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.files import append, make_folder, sentences, write_whole
-from elbo_cli.records import EpochRecord, csv_text, titles
+from elbo_cli.files import append, make_folder, refuse_place, sweep, write_whole
+from elbo_cli.records import EpochRecord, csv_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +55,37 @@ class RunFolder:
         return [path for path in (self.config, self.manifest, self.metrics, self.last, self.best) if path.exists()]
 
     def create(self, config: str, manifest: dict[str, Any]) -> None:
-        """Make the folder with its config and manifest.
+        """Write config and manifest.
 
         Raises:
             RunError: the system refuses.
         """
-        make_folder(self.path)
         write_whole(self.config, config)
         write_whole(self.manifest, json.dumps(manifest, indent=2) + "\n")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process; the system lets go of it however the process ends.
+        """Make the folder and hold it for this process; the system lets go of it however the process ends.
 
         Raises:
-            RunError: another process holds it.
+            UserError: another process holds it.
+            RunError: the system refuses.
         """
+        make_folder(self.path)
+        lock = FileLock(self.path / ".lock")
         try:
-            with sentences(self.path, "lock"), FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunError(
+            raise UserError(
                 f"Another process is training in {self.path}. Wait for it, or train into another folder with --out."
             ) from error
+        except OSError as error:
+            raise RunError(f"Cannot lock {self.path}: {error.strerror or error}.") from error
+        try:
+            sweep(self.path)
+            yield
+        finally:
+            lock.release()
 
     def log(self, record: EpochRecord) -> None:
         """Add the epoch's row to metrics.csv.
@@ -91,30 +99,54 @@ class RunFolder:
         """Bring metrics.csv to the epoch of the last checkpoint, which is written first: a row at most is missing.
 
         A line that a kill cut short is dropped; whole lines are never touched.
+
+        Raises:
+            UserError: the rows go on where the checkpoint ends: the run has moved since the checkpoint was read.
+            RunError: the system refuses.
         """
-        text = self.metrics.read_text(encoding="utf-8") if self.metrics.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
+        text = self.metrics.read_bytes() if self.metrics.exists() else b""
+        whole = text[: text.rfind(b"\n") + 1]
         if whole != text:
             write_whole(self.metrics, whole)
-        rows = list(csv.DictReader(io.StringIO(whole)))
         if not whole:
             self.metrics.unlink(missing_ok=True)
-        if len(rows) < last.epoch:
+        epoch = max((record.epoch for record in self.records()), default=0)
+        if epoch > last.epoch:
+            raise UserError(
+                f"{self.metrics} goes to epoch {epoch}, but the checkpoint that was read to epoch {last.epoch}. "
+                "If another process was training here, type the command again; if not, remove the later rows."
+            )
+        if epoch < last.epoch:
             self.log(last)
+
+    def records(self) -> list[EpochRecord]:
+        """The rows of metrics.csv, equal to what was logged to the last bit.
+
+        Raises:
+            UserError: a row is not one that elbo wrote.
+        """
+        if not self.metrics.exists():
+            return []
+        try:
+            with self.metrics.open(encoding="utf-8", newline="") as file:
+                return [_record(row) for row in csv.DictReader(file)]
+        except (csv.Error, KeyError, ValueError) as error:
+            raise UserError(f"{self.metrics} is not as elbo wrote it: {error}. Mend that row, or remove it.") from error
 
 
 def new_folder(out: Path | None, name: str, config: str) -> RunFolder:
     """The folder of a new run: `out`, or runs/DATE_NAME_HASH. It is not made yet.
 
     Raises:
-        UserError: there is something at `out` already.
+        UserError: there is something at `out` already, or nothing can be made there.
     """
     now = datetime.now().astimezone()
     mark = hashlib.sha256(f"{config}{now.isoformat()}{os.getpid()}".encode()).hexdigest()[:4]
     path = out or Path("runs") / f"{now:%Y-%m-%d}_{name}_{mark}"
+    refuse_place(path, "--out")
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path} is a file; give a folder that does not exist yet.")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(not inside.name.startswith(".") for inside in path.iterdir()):
         hint = f"continue it with --resume {path}, or give" if (path / "config.yaml").exists() else "give"
         raise UserError(f"--out {path} is not empty; {hint} a folder that does not exist yet.")
     return RunFolder(path)
@@ -160,9 +192,13 @@ def _siblings(path: Path) -> str:
     return f" In {path.parent} there are: {', '.join(runs[-5:])}." if runs else ""
 
 
-def read_metrics(path: Path) -> list[dict[str, float | None]]:
-    """The rows of a metrics.csv, by column; None where a cell is empty."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert not rows or list(rows[0]) == titles(EpochRecord), f"{path} has other columns: {list(rows[0])}"
-    return [{k: float(v) if v else None for k, v in row.items()} for row in rows]
+def _record(row: dict[str, str]) -> EpochRecord:
+    """A row of metrics.csv as the record that it was."""
+    if None in row or None in row.values():
+        raise ValueError(f"the row of epoch {row.get('epoch')} has too many or too few cells")
+    kinds = {column.name: get_args(column.type) or (column.type,) for column in fields(EpochRecord)}
+    return EpochRecord(**{name: _value(text, kinds[name]) for name, text in row.items()})
+
+
+def _value(text: str, kinds: tuple[Any, ...]) -> Any:
+    return None if not text and NoneType in kinds else int(text) if int in kinds else float(text)

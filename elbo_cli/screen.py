@@ -1,11 +1,17 @@
 """Where words go: a terminal, a pipe, or standard error while JSON has standard output; and how a command fails."""
 
+import io
 import json
+import math
+import os
+import re
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from elbo_cli.errors import RunError, UserError
 
@@ -20,6 +26,7 @@ class Screen:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self._answers = sys.stdout  # the true one: while JSON has it, what user code prints goes elsewhere
         self._console: Console | None = None
 
     @property
@@ -28,6 +35,8 @@ class Screen:
         if self._console is None:
             from rich.console import Console
 
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(errors="replace")  # a pipe that knows no Greek gets a question mark
             self._console = Console(stderr=self.as_json, highlight=False, markup=False, emoji=False)
             if not self._console.is_terminal:
                 self._console.width = max(self._console.width, WIDE)
@@ -44,8 +53,8 @@ class Screen:
     def emit(self, answer: Mapping[str, Any]) -> None:
         """The answer as JSON, if JSON was asked for."""
         if self.as_json:
-            sys.stdout.write(json.dumps(answer, allow_nan=False) + "\n")
-            sys.stdout.flush()
+            self._answers.write(json.dumps(_sayable(answer), allow_nan=False) + "\n")
+            self._answers.flush()
 
     def presets(self, presets: Mapping[str, str]) -> None:
         """The presets and what they are for."""
@@ -55,6 +64,15 @@ class Screen:
         self.say("\nWrite one with: elbo init NAME")
 
 
+def _sayable(answer: Any) -> Any:
+    """An answer in which null stands for what JSON cannot say: nan and the infinities."""
+    if isinstance(answer, Mapping):
+        return {key: _sayable(value) for key, value in answer.items()}
+    if isinstance(answer, list | tuple):
+        return [_sayable(value) for value in answer]
+    return None if isinstance(answer, float) and not math.isfinite(answer) else answer
+
+
 class Stopped(Exception):
     """The user's Ctrl-C or the system's SIGTERM, with a sentence on how to go on."""
 
@@ -62,26 +80,58 @@ class Stopped(Exception):
 @contextmanager
 def reporting_errors(screen: Screen) -> Iterator[None]:
     """Exit codes: 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C, each with a sentence and no traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    quiet = redirect_stdout(sys.stderr) if screen.as_json else nullcontext()
+    with quiet, _terminable():
+        try:
+            yield
+        except UserError as error:
+            _leave(f"Error: {error}", 2)
+        except RunError as error:
+            _leave(f"Failed: {error}", 1)
+        except (KeyboardInterrupt, Stopped) as error:
+            _leave(("\n" if sys.stderr.isatty() else "") + (str(error) or "Stopped."), 130)
+        except BrokenPipeError:
+            _leave_quietly()
+        except Exception as error:
+            _leave(f"Failed: {_unforeseen(error)}", 1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM is Ctrl-C meanwhile: a scheduler that ends a job sends it."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that signals come to
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
-    except UserError as error:
-        _leave(f"Error: {error}", 2)
-    except RunError as error:
-        _leave(f"Failed: {error}", 1)
-    except (KeyboardInterrupt, Stopped) as error:
-        _leave(str(error) or "Stopped.", 130)
-    except MemoryError:
-        _leave("Failed: there is not enough memory for this.", 1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away, and with it the use of a message
-        raise SystemExit(1) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _leave(sentence: str, code: int) -> None:
+def _unforeseen(error: Exception) -> str:
+    """What is said of an exception that nothing expected; ELBO_TRACEBACK=1 shows all of it."""
+    if os.environ.get("ELBO_TRACEBACK"):
+        traceback.print_exception(error)
+    if isinstance(error, MemoryError) or re.search(r"out of memory|allocate memory", str(error)):
+        return "there is not enough memory. A smaller model, train.batch_size, --tile or --limit needs less."
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if isinstance(error, OSError):
+        return f"the system refuses: {what}."
+    return f"{what}. This is a fault of elbo's: please report it, with what ELBO_TRACEBACK=1 shows."
+
+
+def _leave(sentence: str, code: int) -> NoReturn:
     sys.stderr.write(sentence + "\n")
     raise SystemExit(code) from None
+
+
+def _leave_quietly() -> NoReturn:
+    """The reader went away, and with it the use of a message: also of Python's own, when it closes the stream."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]  # then it is None
+    raise SystemExit(1) from None

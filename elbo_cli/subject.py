@@ -1,10 +1,8 @@
 """What is measured: a model from a checkpoint or from a user's own code, with the data that it is measured on."""
 
-import importlib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +11,22 @@ import yaml
 from elbo_cli import build, checkpoint, runs
 from elbo_cli import config as configs
 from elbo_cli.bounds.draws import LatentVariableModel, draw
-from elbo_cli.data.arrays import whole
+from elbo_cli.data.arrays import NAMES, whole
+from elbo_cli.data.files import existing
 from elbo_cli.data.sources import SOURCES
 from elbo_cli.data.split import Split
-from elbo_cli.errors import UserError
+from elbo_cli.errors import UserError, choose, nearest
+from elbo_cli.foreign import blaming, is_factory, make
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import settle
 
-METHODS = ("prior", "posterior", "likelihood")
+KEPT: dict[str, tuple[str, ...]] = {  # what other data share with those that a model was trained on, unless overridden
+    "digits": ("binarize",),
+    "mnist": ("binarize", "root"),
+    "fashion_mnist": ("binarize", "root"),
+    "linear_gaussian": (),
+    "arrays": ("binarize", "scale"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,19 @@ class Subject:
     data: str  # what the data are, for the report
     seed: int
     device: torch.device
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Tell what the user's own model raises meanwhile in a sentence, and not in a traceback.
+
+        Raises:
+            UserError: it raised; the sentence has what, and where.
+        """
+        if isinstance(self.model, VAE):
+            yield
+            return
+        with blaming(f"The model of '{self.name}' fails while it is measured"):
+            yield
 
 
 def open_subject(
@@ -61,8 +80,9 @@ def open_subject(
     Raises:
         UserError: any of it is not there, or model and data do not fit.
     """
-    if _is_factory(name):
-        config, model = None, _made(name)
+    choose(dict.fromkeys(NAMES), split, "split")
+    if is_factory(name):
+        config, model = None, make(name)
     else:
         config, model = build.trained(checkpoint.read(runs.checkpoint_path(name)), device)
     settle(threads or (config.threads if config else 1))
@@ -75,53 +95,39 @@ def open_subject(
     return subject
 
 
-def _is_factory(name: str) -> bool:
-    return ":" in name and not Path(name).exists()
-
-
-def _made(name: str) -> LatentVariableModel:
-    """Call the user's factory. This is the only door to user code."""
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does: the user's file lies beside
-    try:
-        factory: Callable[[], Any] = getattr(importlib.import_module(module), attribute)
-        model = factory()
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"Cannot make a model from '{name}': {error}. Give package.module:factory, a function without arguments."
-        ) from error
-    finally:
-        sys.path.pop(0)
-    missing = [method for method in METHODS if not callable(getattr(model, method, None))]
-    if missing:
-        raise UserError(
-            f"What '{name}' made has no {', '.join(missing)}: a model needs prior(), posterior(x) and likelihood(z)."
-        )
-    return model  # type: ignore[no-any-return]
-
-
 def _data(config: configs.Config | None, split: str, data: str | None, overrides: Sequence[str]) -> tuple[Split, str]:
-    """The split to measure and a line on what it is."""
+    """The split to measure, and what its data are called."""
     stray = [o for o in overrides if not o.startswith("data.")]
     if stray:
         raise UserError(
             f"'{stray[0]}' cannot be set here: a checkpoint's config is settled. Only data.KEY=VALUE can be given."
         )
-    if data is None and config is None:
+    seed, before = (config.seed, configs.as_dict(config)["data"]) if config else (0, {})
+    name = data or before.get("name")
+    if name is None:
         raise UserError("A model of your own needs data: give --data FILE, or --data with a data set's name.")
-    seed = config.seed if config else 0
-    binarize = config.data.binarize if config and hasattr(config.data, "binarize") else "none"
-    if data is None:
-        assert config is not None
-        section = _section(configs.as_dict(config)["data"], overrides)
-    elif data in SOURCES and data != "arrays":
-        section = _section({"name": data} | ({"binarize": binarize} if data != "linear_gaussian" else {}), overrides)
-    else:
-        section = _section({"name": "arrays", "path": data, "binarize": binarize}, overrides)
-        return whole(
-            **section.model_dump(exclude={"name", "valid_path", "test_path", "valid", "test"}), name=split, seed=seed
-        ), data
-    return build.open_data(section, seed).split(split), section.name
+    if name == before.get("name"):
+        return build.open_data(_section(before, overrides), seed).split(split), before.get("path", name)
+    if name in SOURCES and name != "arrays":
+        return build.open_data(_section({"name": name} | _kept(before, name), overrides), seed).split(split), name
+    _refuse_nothing(name)
+    section = _section({"name": "arrays", "path": name} | _kept(before, "arrays"), overrides)
+    options = section.model_dump(exclude={"name", "valid_path", "test_path", "valid", "test"})
+    return whole(**options, name=split, seed=seed), name
+
+
+def _kept(before: dict[str, Any], data: str) -> dict[str, Any]:
+    """What other data have in common with those that the model was trained on."""
+    return {key: value for key, value in ({"binarize": "none"} | before).items() if key in KEPT[data]}
+
+
+def _refuse_nothing(data: str) -> None:
+    """Insist that there is something at `data`; who mistyped a data set's name is told the names."""
+    try:
+        existing(data, "--data")
+    except UserError as error:
+        sets = [name for name in SOURCES if name != "arrays"]
+        raise UserError(f"{error}{nearest(data, sets)} The data sets with a name are: {', '.join(sets)}.") from error
 
 
 def _section(given: dict[str, Any], overrides: Sequence[str]) -> Any:
@@ -145,12 +151,8 @@ def _refuse_misfits(subject: Subject) -> None:
             )
         build.refuse_unsupported(subject.model.visible, subject.split)
     x = next(subject.split.blocks(2))
-    try:
-        with torch.no_grad():
-            log_w = draw(subject.model, x, 3).log_w
-    except (RuntimeError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{subject.name} fails on {len(x)} data of shape {subject.split.shape}: {reason}") from error
+    with blaming(f"{subject.name} fails on {len(x)} data of shape {subject.split.shape}"), torch.no_grad():
+        log_w = draw(subject.model, x, 3).log_w
     if log_w.shape != (3, len(x)):
         raise UserError(
             f"{subject.name} gives weights {tuple(log_w.shape)} for 3 draws of {len(x)} data, not (3, {len(x)}): "

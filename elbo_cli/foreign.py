@@ -1,0 +1,81 @@
+"""The user's own model: made by a factory that is named, and named in turn where it fails."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.errors import RunError, UserError, nearest
+
+METHODS = ("prior", "posterior", "likelihood")
+LIBRARIES = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "importlib")  # not the user's own code
+
+
+def is_factory(name: str) -> bool:
+    """Whether `package.module:factory` is meant, and not a file."""
+    return ":" in name and not Path(name).exists()
+
+
+def make(name: str) -> LatentVariableModel:
+    """Call the user's factory. This is the only door to user code.
+
+    Raises:
+        UserError: no such module or function, it raises, or what it makes is no latent-variable model.
+    """
+    module, _, attribute = name.partition(":")
+    cure = "Give package.module:factory, a function without arguments, importable from here."
+    with blaming(f"Cannot make a model from '{name}'", cure), _importing_from_here():
+        home = importlib.import_module(module)
+        if not hasattr(home, attribute):
+            functions = [key for key, value in vars(home).items() if callable(value)]
+            raise UserError(f"The module {module} has no '{attribute}'.{nearest(attribute, functions)} {cure}")
+        model = getattr(home, attribute)()
+    missing = [method for method in METHODS if not callable(getattr(model, method, None))]
+    if missing:
+        raise UserError(
+            f"What '{name}' made, a {type(model).__name__}, has no method {', '.join(missing)}: "
+            "a model needs prior(), posterior(x) and likelihood(z)."
+        )
+    return model  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """Let the user's file lie in the current folder, as python -m does."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # user code may have changed the path
+            sys.path.remove(here)
+
+
+@contextmanager
+def blaming(what: str, cure: str = "") -> Iterator[None]:
+    """Turn whatever a user's code raises into a sentence with its type, its message and its last line.
+
+    Raises:
+        UserError: in the place of any exception but our own and Ctrl-C; SystemExit too, which a script may raise.
+    """
+    try:
+        yield
+    except (UserError, RunError, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        said = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(f"{what}: {type(error).__name__}: {said}{_place(error)}. {cure}".rstrip()) from error
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the user's own code that an exception came through, as ` (model.py, line 3)`."""
+    if isinstance(error, SyntaxError):
+        return ""  # its message has the place
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(part in f.filename for part in LIBRARIES)]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

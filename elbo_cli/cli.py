@@ -20,10 +20,10 @@ app = typer.Typer(
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="KEY=VALUE over the config, as in model.latent_dim=20.", metavar="[KEY=VALUE]..."),
+    typer.Argument(help="KEY=VALUE over the config, as in model.latent_dim=20.", metavar="KEY=VALUE"),
 ]
 DataOverrides = Annotated[
-    list[str] | None, typer.Argument(help="data.KEY=VALUE, as in data.root=FOLDER.", metavar="[data.KEY=VALUE]...")
+    list[str] | None, typer.Argument(help="data.KEY=VALUE, as in data.root=FOLDER.", metavar="data.KEY=VALUE")
 ]
 Checkpoint = Annotated[
     str, typer.Argument(help="A checkpoint file, a run folder (then its best), or package.module:factory.")
@@ -55,7 +55,7 @@ def _elbo(
     pass
 
 
-@app.command()
+@app.command(short_help="Train a VAE, with a table and a CSV row for every epoch.")
 def train(
     overrides: Overrides = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file; `elbo init` writes one.")] = None,
@@ -72,7 +72,7 @@ def train(
         run_training(screen, config, overrides or [], out, resume, device)
 
 
-@app.command()
+@app.command(short_help="ELBO, reconstruction and KL of a checkpoint, with errors.")
 def evaluate(
     checkpoint: Checkpoint,
     overrides: DataOverrides = None,
@@ -126,11 +126,11 @@ def gap(
         run_gap(screen, chosen, method, settings, out, strict)
 
 
-app.command("gap")(gap)
+app.command("gap", short_help="How tight the bound is, with errors, certificate and verdict.")(gap)
 app.command("bound-gap", help="Another name for gap.")(gap)
 
 
-@app.command()
+@app.command(short_help="Say every mistake in a config, or print it resolved.")
 def check(
     config: Annotated[Path, typer.Argument(help="A YAML file.")],
     overrides: Overrides = None,
@@ -154,15 +154,25 @@ def init(
         from elbo_cli.presets import list_presets, preset_text
 
         if preset is None:
+            _refuse_loose_options(out, force)
             screen.presets(list_presets())
         else:
-            screen.say(_written(Path(out or f"{preset}.yaml"), preset_text(preset), force))
+            text = preset_text(preset)
+            screen.say(_written(out or Path(f"{preset}.yaml"), text, force))
+
+
+def _refuse_loose_options(out: Path | None, force: bool) -> None:
+    from elbo_cli.errors import UserError
+
+    if out is not None or force:
+        raise UserError("Nothing to write: name a preset, as in elbo init digits. Without one, elbo init lists them.")
 
 
 def _written(path: Path, text: str, force: bool) -> str:
     from elbo_cli.errors import UserError
-    from elbo_cli.files import write_whole
+    from elbo_cli.files import refuse_file, write_whole
 
+    refuse_file(path, "--out")
     if path.exists() and not force:
         raise UserError(f"{path} is there already. Give another name with --out, or --force to write over it.")
     write_whole(path, text)
@@ -171,4 +181,4 @@ def _written(path: Path, text: str, force: bool) -> str:
 
 def main() -> Any:
     """The entry point `elbo`."""
-    return app()
+    return app(prog_name="elbo")

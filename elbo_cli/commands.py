@@ -78,7 +78,9 @@ def _session(
             raise UserError("--resume takes the run's own config and folder: leave --config and --out out.")
         return resume(resumed, overrides, open_device(device))
     if config is None:
-        raise UserError("Nothing to train: give --config FILE (elbo init writes one), or --resume RUN.")
+        meant = [f" Did you mean --config {o}?" for o in overrides if o.endswith((".yaml", ".yml"))]
+        hint = meant[0] if meant else ""
+        raise UserError(f"Nothing to train: give --config FILE (elbo init writes one), or --resume RUN.{hint}")
     return start(configs.load(config, overrides), config.stem, out, open_device(device))
 
 

@@ -83,6 +83,19 @@ def refuse_place(path: Path, option: str) -> None:
         raise UserError(f"{option} {path}: the folder {above} may not be written to. Give another place.")
 
 
+def refuse_file(path: Path, option: str) -> None:
+    """Insist that a file can be written at `path`, before the long work begins.
+
+    Raises:
+        UserError: it is a folder, or its folder is not there or may not be written to.
+    """
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder: give a file's name.")
+    refuse_place(path, option)
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}. Make it first, or give another place.")
+
+
 def _flush_folder(folder: Path) -> None:
     """A rename is on the disk only once its folder is."""
     if os.name == "posix":

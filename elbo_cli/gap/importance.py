@@ -1,7 +1,7 @@
 """Importance sampling in tiles: a fixed block of data by a fixed block of draws, each with noise of its own."""
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,12 +12,12 @@ from elbo_cli.bounds.weights import WeightStream, WeightSummary
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, choose
 from elbo_cli.gap.findings import Weighed, findings
-from elbo_cli.gap.proposals import DEFENDED, PROPOSALS, Mixture, Recipe, posterior
+from elbo_cli.gap.proposals import PROPOSALS, Mixture, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import noise
 
-ELBO_DRAWS = 500  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
+ELBO_DRAWS = 128  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Plan:
     """What is settled before the first draw, because the guarantee needs it settled."""
 
     K: int
-    recipe: Recipe
+    proposal: Proposal
     seed: int
     rows: int = DATA_TILE * DRAW_TILE  # decoder rows computed at once: memory, not the answer
     device: torch.device = CPU
@@ -45,9 +45,9 @@ def weigh_blocks(model: LatentVariableModel, blocks: Iterator[tuple[int, Tensor]
     for number, x in blocks:
         with noise(plan.seed, "gap", number, "proposal", device=plan.device):
             qz_x = model.posterior(x)
-            mixture = Mixture(plan.recipe(model, x, qz_x))
+            mixture = Mixture(plan.proposal(model, x, qz_x))
         proposal = _stream(model, x, mixture, plan.K, plan, number, "draws")
-        if plan.recipe is posterior:
+        if plan.proposal.recipe is posterior:
             yield Weighed(proposal, proposal)
             continue
         own = Mixture(posterior(model, x, qz_x))
@@ -91,13 +91,24 @@ def importance(model: LatentVariableModel, split: Split, settings: Settings) -> 
         RunError: a log-weight is NaN or +inf.
         UserError: there is no such proposal.
     """
-    recipe = choose(PROPOSALS, settings.proposal, "proposal")
-    plan = Plan(settings.K, recipe, settings.seed, settings.rows, settings.device)
+    proposal = choose(PROPOSALS, settings.proposal, "proposal")
+    plan = Plan(settings.K, proposal, settings.seed, settings.rows, settings.device)
     weighed: list[Weighed] = []
     done = 0
     for block in weigh_blocks(model, enumerate(split.blocks(DATA_TILE)), plan):
         weighed.append(block)
         done += len(block.own.elbo)
         yield Tick(done=done, total=len(split), what="importance sampling")
-    defended = settings.proposal in DEFENDED
-    return findings(weighed, defended=defended, delta=settings.delta, tolerance=settings.tolerance)
+    found = findings(weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance)
+    return replace(found, decodes=decodes(plan, latent_size(model)))
+
+
+def decodes(plan: Plan, D: int) -> int:
+    """Decoder evaluations for each datum: the proposal's own, K draws, and q's draws for the ELBO."""
+    own = 0 if plan.proposal.recipe is posterior else min(plan.K, ELBO_DRAWS)
+    return plan.proposal.decodes(D) + plan.K + own
+
+
+def latent_size(model: LatentVariableModel) -> int:
+    """D, the number of latents."""
+    return model.prior().event_shape.numel()

@@ -14,13 +14,14 @@ from elbo_cli.models.vae import VAE
 
 
 @torch.no_grad()
-def jacobian(model: LatentVariableModel, z: Tensor) -> tuple[Tensor, Tensor]:
-    """J = d eta / d z, [D, N, P], and the Fisher information f, [N, P], of the likelihood at z [N, D].
+def jacobian(model: LatentVariableModel, z: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+    """J = d eta / d z_a for some latents a [A], [A, N, P], and the Fisher information f, [N, P], at z [N, D].
 
-    eta are the coordinates of `fisher.metric`. D tangents go through the decoder beside its values.
+    eta are the coordinates of `fisher.metric`. A tangents go through the decoder beside its values.
     """
+    basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[latents]
     layers = _plain_layers(model)
-    return _forward_mode(model, z) if layers is None else _by_hand(model, layers, z)
+    return _forward_mode(model, z, basis) if layers is None else _by_hand(model, layers, z, basis)
 
 
 def _plain_layers(model: LatentVariableModel) -> Sequence[nn.Module] | None:
@@ -36,9 +37,10 @@ def _elementwise(module: nn.Module) -> bool:
     return isinstance(module, nn.Tanh | nn.ReLU | nn.ELU | nn.GELU | nn.SiLU | nn.Softplus | nn.LeakyReLU)
 
 
-def _by_hand(model: LatentVariableModel, layers: Sequence[nn.Module], z: Tensor) -> tuple[Tensor, Tensor]:
-    N, D = z.shape
-    tangent = torch.eye(D, dtype=z.dtype, device=z.device).unsqueeze(1)  # [D, 1, D]: the same for all data, so far
+def _by_hand(
+    model: LatentVariableModel, layers: Sequence[nn.Module], z: Tensor, basis: Tensor
+) -> tuple[Tensor, Tensor]:
+    tangent = basis.unsqueeze(1)  # [A, 1, D]: the same for all data, so far
     h = z
     for layer in layers:
         if isinstance(layer, nn.Linear):
@@ -47,7 +49,7 @@ def _by_hand(model: LatentVariableModel, layers: Sequence[nn.Module], z: Tensor)
             h, slope = _with_slope(layer, h)
             tangent = tangent * slope
     _, f = metric(model.likelihood(z))
-    return tangent.expand(D, N, -1), f
+    return tangent.expand(len(basis), len(z), -1), f
 
 
 def _with_slope(layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +64,7 @@ def _with_slope(layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), slope
 
 
-def _forward_mode(model: LatentVariableModel, z: Tensor) -> tuple[Tensor, Tensor]:
+def _forward_mode(model: LatentVariableModel, z: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     def eta(z: Tensor) -> tuple[Tensor, Tensor]:
         return metric(model.likelihood(z))
 
@@ -70,7 +72,6 @@ def _forward_mode(model: LatentVariableModel, z: Tensor) -> tuple[Tensor, Tensor
         _, d_eta, f = jvp(eta, (z,), (direction.expand_as(z),), has_aux=True)  # type: ignore[misc]  # torch's stub
         return d_eta, f
 
-    basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
     with warnings.catch_warnings():
         # the first use of forward mode loads a part of torch that torch itself warns of
         warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated", category=DeprecationWarning)

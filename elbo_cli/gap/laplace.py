@@ -39,6 +39,11 @@ def laplace(
     return PrecisionNormal(climb.z, cholesky(gauss_newton(model, climb.z) / inflate))
 
 
+def decodes(D: int, steps: int = STEPS) -> int:
+    """Decoder evaluations for each datum: a Jacobian counts as D + 1, a value with its gradient as 3."""
+    return (steps + 1) * (D + 1 + 3)
+
+
 class Climb:
     """Levenberg and Marquardt's ascent of log p(x, z), every datum at a damping of its own."""
 
@@ -77,9 +82,18 @@ def value_and_slope(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[T
 
 def gauss_newton(model: LatentVariableModel, z: Tensor) -> Tensor:
     """P + J' F J at z [N, D], [N, D, D]: positive definite wherever P is."""
-    J, f = jacobian(model, z)
-    rooted = (J * f.sqrt()).transpose(0, 1)  # [N, D, P]
-    return rooted @ rooted.mT + prior_precision(model.prior(), z)
+    everything = torch.arange(z.shape[-1], device=z.device)
+    return information(model, z, everything) + prior_precision(model.prior(), z)
+
+
+def information(model: LatentVariableModel, z: Tensor, latents: Tensor) -> Tensor:
+    """J' F J at z [N, D] for the latents a [A], zero for the others, [N, D, D]."""
+    N, D = z.shape
+    J, f = jacobian(model, z, latents)
+    rooted = (J * f.sqrt()).transpose(0, 1)  # [N, A, P]
+    full = z.new_zeros(N, D, D)
+    full[:, latents[:, None], latents] = rooted @ rooted.mT
+    return full
 
 
 def prior_precision(pz: Distribution, z: Tensor) -> Tensor:

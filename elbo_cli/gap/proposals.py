@@ -10,6 +10,8 @@ from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.laplace import applies, laplace
+from elbo_cli.gap.laplace import decodes as cost_of_laplace
+from elbo_cli.gap.variational import decodes as cost_of_variational
 from elbo_cli.gap.variational import variational
 
 
@@ -92,12 +94,22 @@ def auto(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Com
     return (Component(variational(model, x, qz_x), 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
 
 
-PROPOSALS: dict[str, Recipe] = {
-    "auto": auto,
-    "posterior": posterior,
-    "defensive": defensive,
-    "laplace": laplace_alone,
-}
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A way to make the draws: its recipe, what it costs for each datum, and whether it can be wrong in silence."""
 
-# proposals with a share that reaches what their main part may have missed: only they can end in `resolved`
-DEFENDED = frozenset({"auto", "defensive"})
+    recipe: Recipe
+    decodes: Callable[[int], int]  # D -> decoder evaluations before the first draw
+    defended: bool  # holds a share that reaches what its main part may have missed; without one nothing is `resolved`
+
+    def __call__(self, model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+        """The components for data x [N, ...]."""
+        return self.recipe(model, x, qz_x)
+
+
+PROPOSALS: dict[str, Proposal] = {
+    "auto": Proposal(auto, cost_of_variational, defended=True),
+    "posterior": Proposal(posterior, lambda D: 0, defended=False),
+    "defensive": Proposal(defensive, lambda D: 0, defended=True),
+    "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False),
+}

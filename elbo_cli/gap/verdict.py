@@ -9,6 +9,8 @@ from elbo_cli.records import Verdict
 SLOW = 0.6  # rho above it: K is so far from enough that the extrapolation itself is too small
 STEADY = 0.25  # rho of the 1/K regime; an increment lost in noise is not taken to decay faster
 EXCUSED = 0.1  # share of the data whose k-hat may be an alarm
+TOO_MANY = 0.6  # share that no flat curve excuses
+CAUTION = 10  # what is left, times this, must be below the tolerance where more than EXCUSED are alarmed
 ALARM = 0.7  # median k-hat above it: the typical datum is not shown to be reliable
 
 
@@ -41,7 +43,8 @@ def judge(evidence: Evidence) -> Verdict:
 
     `unresolved`: the curve still climbs and decays slowly (rho > 0.6), or the typical datum's k-hat is an alarm.
     `resolved`: what the curve leaves, with two Monte Carlo errors, is below the tolerance; at most a tenth of the data
-    has a k-hat that is an alarm; and the proposal holds a defensive share. `partial`: anything between.
+    has a k-hat that is an alarm, or more have and the curve is ten times flatter than it need be; and the proposal
+    holds a defensive share. `partial`: anything between. docs/verdict.md says how often each is right.
     """
     left, trend = remainder(evidence.trend), evidence.trend
     open_end = left + 2 * evidence.se_mc
@@ -55,7 +58,8 @@ def judge(evidence: Evidence) -> Verdict:
         )
     if trend.rho > SLOW and left > evidence.tolerance:
         return _unresolved(f"the bound still rises with K and hardly slows (rho {trend.rho:.2f} > 0.6)")
-    if evidence.khat_above > EXCUSED:
+    flat = CAUTION * left < evidence.tolerance and evidence.khat_above <= TOO_MANY
+    if evidence.khat_above > EXCUSED and not flat:
         return _partial(
             f"{evidence.khat_above:.0%} of the data have weights not shown to be reliable (k-hat above its threshold)"
         )

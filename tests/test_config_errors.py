@@ -230,7 +230,7 @@ def test_many_mistakes_are_told_up_to_forty() -> None:
     assert len(caught.value.complaints) == 100
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(list_presets())), st.data())
 def test_a_broken_preset_is_a_config_or_a_sentence(name: str, data: st.DataObject) -> None:
     lines = [line.partition("  #")[0] for line in preset_text(name).splitlines() if not line.strip().startswith("#")]

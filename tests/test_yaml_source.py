@@ -164,7 +164,7 @@ def test_a_file_that_is_not_text_is_refused(data: bytes, tmp_path: Path) -> None
         read(path)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(st.text(alphabet=st.sampled_from(list("ab:-?[]{}&*!|>'\"#% \n\t,0~.\\")), max_size=40))
 def test_any_text_is_a_tree_or_a_sentence(text: str) -> None:
     try:
@@ -180,7 +180,7 @@ def test_any_text_is_a_tree_or_a_sentence(text: str) -> None:
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.dictionaries(TEXT, st.one_of(TEXT, st.lists(TEXT, max_size=3)), max_size=4))
 def test_text_that_pyyaml_quotes_is_read_back(mapping: dict[str, object]) -> None:
     assert parse(yaml.safe_dump(mapping, allow_unicode=True, default_style='"'), "f").root.plain == mapping

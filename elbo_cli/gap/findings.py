@@ -1,78 +1,105 @@
 """From the weights of all data to what `elbo gap` says: means with two errors, certificate, curve, k-hat, verdict."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import torch
 from torch import Tensor
 
 from elbo_cli.bounds.average import average
-from elbo_cli.bounds.curve import trend
+from elbo_cli.bounds.curve import powers_of_four, trend
 from elbo_cli.bounds.pareto import threshold
 from elbo_cli.bounds.upper import certified_lower
-from elbo_cli.bounds.weights import WeightSummary, join
+from elbo_cli.bounds.weights import WeightSummary
 from elbo_cli.gap.verdict import Evidence, judge
 from elbo_cli.records import Certificate, CurvePoint, Estimate, GapFindings, GapRow
 
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """The weights of a block of data: of the proposal's draws, and of q's own, which may be the same draws."""
+    """The weights of some data: of the proposal's draws, and of q's own, which may be the same draws."""
 
+    index: Tensor  # [n], which data of the split they are
     proposal: WeightSummary
     own: WeightSummary
 
     @property
-    def shared(self) -> bool:
-        """Whether both come from the same draws: then the gap is >= 0 for every datum."""
-        return self.proposal is self.own
+    def se_gap(self) -> Tensor:
+        """Monte Carlo error of each datum's gap, [n]: of draws that the two halves share, or of two sets of draws."""
+        if self.proposal is self.own:
+            return self.own.se_gap
+        return (self.proposal.se_log_px.square() + self.own.se_elbo.square()).sqrt()
+
+    @property
+    def steps(self) -> Tensor:
+        """The last three full powers of 4 on each datum's K-curve, [3, n]: what the trend is read off."""
+        powers = [i for i, k in enumerate(self.proposal.ks) if k in powers_of_four(self.proposal.K)]
+        kept = self.proposal.curve[powers[-3:]]
+        missing = kept.new_full((3 - len(kept), kept.shape[1]), math.nan)
+        return torch.cat([missing, kept])
+
+    @property
+    def alarms(self) -> Tensor:
+        """Which data have a k-hat above the threshold of their K, [n]."""
+        return self.proposal.khat > threshold(self.proposal.K)
 
 
-def findings(weighed: Sequence[Weighed], *, defended: bool, delta: float, tolerance: float) -> GapFindings:
+def findings(
+    weighed: Sequence[Weighed], *, defended: bool, delta: float, tolerance: float, rounds: int = 1
+) -> GapFindings:
     """What the weights of N data say, in nats per datum.
 
     Args:
-        weighed: every block's weights, in the order of the data.
+        weighed: the weights of all data, in blocks that may differ in K.
         defended: whether the proposal holds a share of the prior or of another place.
         delta: probability that the certificate may fail.
         tolerance: what `resolved` promises.
+        rounds: how many measurements this one may have been chosen from; the certificate pays for each.
     """
-    weights, own = join([w.proposal for w in weighed]), join([w.own for w in weighed])
-    shared = all(w.shared for w in weighed)
-    log_px, elbo = _estimate(weights.log_px, weights.se_log_px), _estimate(own.elbo, own.se_elbo)
-    se_gap = weights.se_gap if shared else (weights.se_log_px.square() + own.se_elbo.square()).sqrt()
-    gap = _estimate(weights.log_px - own.elbo, se_gap)
-    climb = trend(weights.ks, weights.curve)
-    above = (weights.khat > threshold(weights.K)).double().mean().item()
-    evidence = Evidence(climb, log_px.se_mc or 0.0, weights.khat.median().item(), above, defended, tolerance)
+    order = torch.cat([w.index for w in weighed]).argsort()
+
+    def column(read: Callable[[Weighed], Tensor]) -> Tensor:
+        return torch.cat([read(w) for w in weighed], -1)[..., order]
+
+    log_px = _estimate(column(lambda w: w.proposal.log_px), column(lambda w: w.proposal.se_log_px))
+    elbo = _estimate(column(lambda w: w.own.elbo), column(lambda w: w.own.se_elbo))
+    climb = trend((1, 4, 16), column(lambda w: w.steps))
+    khat, above = column(lambda w: w.proposal.khat), column(lambda w: w.alarms.double()).mean().item()
+    evidence = Evidence(climb, log_px.se_mc or 0.0, khat.median().item(), above, defended, tolerance)
     return GapFindings(
-        examples=len(weights.log_px),
-        samples=weights.K,
+        examples=len(order),
+        samples=round(sum(w.proposal.K * len(w.index) for w in weighed) / len(order)),
         elbo=elbo,
         log_px=log_px,
-        gap=gap,
-        certified=certificate(log_px, elbo, len(weights.log_px), delta),
-        curve=_curve(weights),
+        gap=_estimate(column(lambda w: w.proposal.log_px - w.own.elbo), column(lambda w: w.se_gap)),
+        certified=certificate(log_px, elbo, len(order), delta, rounds),
+        curve=_curve(weighed, log_px),
         rho=climb.rho,
         remainder=climb.remainder,
-        jackknife=weights.jackknife.mean().item(),
+        jackknife=column(lambda w: w.proposal.jackknife).mean().item(),
         khat_median=evidence.khat_median,
         khat_above=above,
-        ess=weights.ess.mean().item(),
+        ess=column(lambda w: w.proposal.ess).mean().item(),
         verdict=judge(evidence),
-        rows=_rows(weights, own, se_gap),
+        rows=tuple(sorted((row for w in weighed for row in _rows(w)), key=lambda row: row.index)),
     )
 
 
-def certificate(log_px: Estimate, elbo: Estimate, N: int, delta: float) -> Certificate:
+def certificate(log_px: Estimate, elbo: Estimate, N: int, delta: float, rounds: int = 1) -> Certificate:
     """What holds with probability 1 - delta for the mean over these N data.
 
     log p(x) by Markov's inequality, with nothing assumed. The gap takes half of delta for that, and half for the ELBO,
-    whose upper end is that of a normal interval over Monte Carlo error: there alone many draws are assumed.
+    whose upper end is that of a normal interval over Monte Carlo error: there alone many draws are assumed. Where this
+    is one of several rounds, and was kept for what it showed, each round pays its share of delta (a union bound).
     """
-    ceiling = elbo.mean + NormalDist().inv_cdf(1 - delta / 2) * (elbo.se_mc or 0.0)
-    gap = certified_lower(log_px.mean, N, delta / 2) - ceiling
-    return Certificate(log_px_at_least=certified_lower(log_px.mean, N, delta), gap_at_least=max(gap, 0.0), delta=delta)
+    share = delta / rounds
+    floor = certified_lower(log_px.mean, N, share)
+    if elbo.se_mc is None or not math.isfinite(elbo.se_mc):  # one draw says nothing of its own spread
+        return Certificate(floor, None, delta)
+    ceiling = elbo.mean + NormalDist().inv_cdf(1 - share / 2) * elbo.se_mc
+    return Certificate(floor, max(certified_lower(log_px.mean, N, share / 2) - ceiling, 0.0), delta)
 
 
 def _estimate(values: Tensor, se: Tensor) -> Estimate:
@@ -80,27 +107,35 @@ def _estimate(values: Tensor, se: Tensor) -> Estimate:
     return Estimate(mean.mean, mean.se_data, mean.se_mc)
 
 
-def _curve(weights: WeightSummary) -> tuple[CurvePoint, ...]:
-    se = weights.curve_var.sum(1).sqrt() / weights.curve.shape[1]
-    points = zip(weights.ks, weights.curve.mean(1).tolist(), se.tolist(), strict=True)
-    return tuple(CurvePoint(k, bound, error) for k, bound, error in points)
+def _curve(weighed: Sequence[Weighed], log_px: Estimate) -> tuple[CurvePoint, ...]:
+    """The curve over all data, at the k that every datum has; its last point is the estimate itself, at the mean K."""
+    least = min(w.proposal.K for w in weighed)
+    N = sum(len(w.index) for w in weighed)
+    points = []
+    for k in powers_of_four(least):
+        at = [(w.proposal.curve[w.proposal.ks.index(k)], w.proposal.curve_var[w.proposal.ks.index(k)]) for w in weighed]
+        mean = sum(curve.sum().item() for curve, _ in at) / N
+        points.append(CurvePoint(k, mean, math.sqrt(sum(var.sum().item() for _, var in at)) / N))
+    K = round(sum(w.proposal.K * len(w.index) for w in weighed) / N)
+    if points[-1].k == K:
+        points.pop()
+    return (*points, CurvePoint(K, log_px.mean, math.nan if log_px.se_mc is None else log_px.se_mc))
 
 
-def _rows(weights: WeightSummary, own: WeightSummary, se_gap: Tensor) -> tuple[GapRow, ...]:
+def _rows(w: Weighed) -> list[GapRow]:
     table = {
-        "elbo": own.elbo,
-        "log_px": weights.log_px,
-        "gap": weights.log_px - own.elbo,
-        "se_elbo": own.se_elbo,
-        "se_log_px": weights.se_log_px,
-        "se_gap": se_gap,
-        "ess": weights.ess,
-        "max_weight": weights.max_weight,
-        "var_log_w": weights.var_log_w,
-        "khat": weights.khat,
-        "jackknife": weights.jackknife,
+        "index": w.index,
+        "elbo": w.own.elbo,
+        "log_px": w.proposal.log_px,
+        "gap": w.proposal.log_px - w.own.elbo,
+        "se_elbo": w.own.se_elbo,
+        "se_log_px": w.proposal.se_log_px,
+        "se_gap": w.se_gap,
+        "ess": w.proposal.ess,
+        "max_weight": w.proposal.max_weight,
+        "var_log_w": w.proposal.var_log_w,
+        "khat": w.proposal.khat,
+        "jackknife": w.proposal.jackknife,
     }
     cells = zip(*(column.tolist() for column in table.values()), strict=True)
-    return tuple(
-        GapRow(index=n, samples=weights.K, **dict(zip(table, row, strict=True))) for n, row in enumerate(cells)
-    )
+    return [GapRow(samples=w.proposal.K, **dict(zip(table, row, strict=True))) for row in cells]

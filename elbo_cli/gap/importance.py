@@ -1,6 +1,6 @@
 """Importance sampling in tiles: a fixed block of data by a fixed block of draws, each with noise of its own."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,27 +31,31 @@ class Plan:
     device: torch.device = CPU
 
 
-def weigh_blocks(model: LatentVariableModel, blocks: Iterator[tuple[int, Tensor]], plan: Plan) -> Iterator[Weighed]:
-    """The weights of block after block of data; each block's noise depends on the seed and the block's number alone.
+def weigh_block(model: LatentVariableModel, x: Tensor, index: Tensor, number: int, plan: Plan) -> Weighed:
+    """The weights of a block of data; its noise depends on the seed and the block's number alone.
 
     Args:
         model: the three distributions.
-        blocks: pairs of a block's number in its split and its data, [<= DATA_TILE, ...].
+        x: the block's data, [n, ...], n <= DATA_TILE.
+        index: which data of the split they are, [n].
+        number: the block's number, of the noise.
         plan: K, proposal, seed.
 
     Raises:
         RunError: a log-weight is NaN or +inf; the sentence names the datum.
     """
-    for number, x in blocks:
-        with noise(plan.seed, "gap", number, "proposal", device=plan.device):
-            qz_x = model.posterior(x)
-            mixture = Mixture(plan.proposal(model, x, qz_x))
+    with noise(plan.seed, "gap", number, "proposal", device=plan.device):
+        qz_x = model.posterior(x)
+        mixture = Mixture(plan.proposal(model, x, qz_x))
+    try:
         proposal = _stream(model, x, mixture, plan.K, plan, number, "draws")
         if plan.proposal.recipe is posterior:
-            yield Weighed(proposal, proposal)
-            continue
+            return Weighed(index, proposal, proposal)
         own = Mixture(posterior(model, x, qz_x))
-        yield Weighed(proposal, _stream(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
+        return Weighed(index, proposal, _stream(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
+    except ArithmeticError as error:
+        first, last = int(index.min()), int(index.max())
+        raise RunError(f"Among data {first} to {last}: {error} The model gives no finite number here.") from error
 
 
 @torch.no_grad()
@@ -63,19 +67,14 @@ def _stream(
         last = min(first + DRAW_TILE, K)
         with noise(plan.seed, "gap", number, name, first, device=plan.device):
             z = mixture.sample(last - first, len(x))
-        try:
-            stream.add(log_weights(model, x, z, mixture, plan.rows))
-        except ArithmeticError as error:
-            raise RunError(
-                f"In block {number} of {DATA_TILE} data: {error} The model gives no finite number here."
-            ) from error
+        stream.add(log_weights(model, x, z, mixture, plan.rows))
     return stream.summary()
 
 
 def log_weights(
     model: LatentVariableModel, x: Tensor, z: Tensor, proposal: Mixture | Distribution, rows: int
 ) -> Tensor:
-    """Log w = log p(x, z) - log q(z), [K, N], decoding at most about `rows` rows at a time."""
+    """log w = log p(x, z) - log q(z), [K, N], decoding at most about `rows` rows at a time."""
     pieces = torch.split(z, max(1, rows // len(x)))
     return torch.cat([_weighed(model, x, piece, proposal).log_w for piece in pieces])
 
@@ -93,12 +92,10 @@ def importance(model: LatentVariableModel, split: Split, settings: Settings) -> 
     """
     proposal = choose(PROPOSALS, settings.proposal, "proposal")
     plan = Plan(settings.K, proposal, settings.seed, settings.rows, settings.device)
-    weighed: list[Weighed] = []
-    done = 0
-    for block in weigh_blocks(model, enumerate(split.blocks(DATA_TILE)), plan):
-        weighed.append(block)
-        done += len(block.own.elbo)
-        yield Tick(done=done, total=len(split), what="importance sampling")
+    weighed = []
+    for number, index in enumerate(torch.split(torch.arange(len(split)), DATA_TILE)):
+        weighed.append(weigh_block(model, split.batch(index), index, number, plan))
+        yield Tick(done=int(index[-1]) + 1, total=len(split), what="importance sampling")
     found = findings(weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance)
     return replace(found, decodes=decodes(plan, latent_size(model)))
 

@@ -6,7 +6,7 @@ import torch
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
-from elbo_cli.gap.importance import Plan, weigh_blocks
+from elbo_cli.gap.importance import Plan, weigh_block
 from elbo_cli.gap.proposals import PROPOSALS
 from elbo_cli.gap.settings import DATA_TILE
 from elbo_cli.training import Probed
@@ -25,8 +25,8 @@ class Probe:
 
     def __call__(self) -> Probed:
         """Mean L_K and mean gap, nats per datum."""
-        blocks = enumerate(self.split.first(self.examples).blocks(DATA_TILE))
         plan = Plan(self.samples, PROPOSALS["auto"], self.seed, device=self.device)
-        weighed = list(weigh_blocks(self.model, blocks, plan))
+        blocks = torch.split(torch.arange(min(self.examples, len(self.split))), DATA_TILE)
+        weighed = [weigh_block(self.model, self.split.batch(i), i, number, plan) for number, i in enumerate(blocks)]
         log_px = torch.cat([w.proposal.log_px for w in weighed]).mean().item()
         return Probed(log_px, log_px - torch.cat([w.own.elbo for w in weighed]).mean().item())

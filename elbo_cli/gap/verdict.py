@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 from elbo_cli.bounds.curve import Trend
-from elbo_cli.records import Verdict
+from elbo_cli.records import GapFindings, Verdict
 
 SLOW = 0.6  # rho above it: K is so far from enough that the extrapolation itself is too small
 STEADY = 0.25  # rho of the 1/K regime; an increment lost in noise is not taken to decay faster
-EXCUSED = 0.1  # share of the data whose k-hat may be an alarm
+EXCUSED = 0.2  # share of the data whose k-hat may be an alarm
 TOO_MANY = 0.6  # share that no flat curve excuses
 CAUTION = 10  # what is left, times this, must be below the tolerance where more than EXCUSED are alarmed
 ALARM = 0.7  # median k-hat above it: the typical datum is not shown to be reliable
@@ -42,7 +42,7 @@ def judge(evidence: Evidence) -> Verdict:
     """The verdict on one measurement.
 
     `unresolved`: the curve still climbs and decays slowly (rho > 0.6), or the typical datum's k-hat is an alarm.
-    `resolved`: what the curve leaves, with two Monte Carlo errors, is below the tolerance; at most a tenth of the data
+    `resolved`: what the curve leaves, with two Monte Carlo errors, is below the tolerance; at most a fifth of the data
     has a k-hat that is an alarm, or more have and the curve is ten times flatter than it need be; and the proposal
     holds a defensive share. `partial`: anything between. docs/verdict.md says how often each is right.
     """
@@ -84,3 +84,8 @@ def _unresolved(reason: str) -> Verdict:
 
 def _partial(reason: str) -> Verdict:
     return Verdict("partial", reason, "four times the --samples")
+
+
+def spent(found: GapFindings) -> float:
+    """Bias and two Monte Carlo errors that may be left, in nats: what a tolerance is held against."""
+    return max(found.remainder or 0.0, 0.0) + 2 * (found.log_px.se_mc or 0.0)

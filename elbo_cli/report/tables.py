@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from elbo_cli.records import CurvePoint, Estimate, Evaluation, GapFindings
+from elbo_cli.records import Certificate, CurvePoint, Estimate, Evaluation, GapFindings
 
 COLOURS = {"resolved": "bold green", "partial": "bold yellow", "unresolved": "bold red"}
 BAR = 46  # characters of the bar between ELBO and log p(x)
@@ -164,7 +164,7 @@ def gap_json(found: GapFindings) -> dict[str, Any]:
         "elbo": estimate_json(found.elbo),
         "log_px": estimate_json(found.log_px),
         "gap": estimate_json(found.gap),
-        "certified": asdict(found.certified),
+        "certified": _certified_json(found.certified),
         "curve": [{"k": p.k, "bound": finite(p.bound), "se": finite(p.se)} for p in found.curve],
         "rho": finite(found.rho),
         "remainder": finite(found.remainder),
@@ -176,6 +176,11 @@ def gap_json(found: GapFindings) -> dict[str, Any]:
         "reason": found.verdict.reason,
         "advice": found.verdict.advice,
     }
+
+
+def _certified_json(sure: Certificate) -> dict[str, Any]:
+    bounds = {"log_px_at_least": finite(sure.log_px_at_least), "gap_at_least": finite(sure.gap_at_least)}
+    return bounds | {"delta": sure.delta, "withheld": sure.withheld}
 
 
 def evaluation_json(found: Evaluation) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""`--tolerance`: an accuracy is asked for, and not a K. Pilots find what each datum needs, and are thrown away."""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.data.split import Split
+from elbo_cli.errors import choose
+from elbo_cli.gap.findings import Weighed, findings
+from elbo_cli.gap.importance import Plan, decodes, latent_size, weigh_block
+from elbo_cli.gap.proposals import PROPOSALS, Proposal
+from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
+from elbo_cli.gap.verdict import spent
+from elbo_cli.records import GapFindings, Tick, Verdict
+from elbo_cli.runtime import derive
+
+PILOT = DRAW_TILE  # draws for each datum of the first pilot
+ROUNDS = 3  # measurements at most: one that falls short is the next one's pilot
+MOST = 2**17  # draws for a datum at most
+AIM = 0.5  # of the tolerance that a round plans to use up: pilots see too little of heavy tails
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the weights of a pilot say each datum needs."""
+
+    index: Tensor  # [N], the data
+    cv: Tensor  # [N], coefficient of variation of their weights: sqrt(K / ESS - 1)
+
+    def allocation(self, tolerance: float) -> Tensor:
+        """K for each datum, [N], powers of two: bias and two Monte Carlo errors together within `tolerance` nats.
+
+            bias = mean_n CV_n^2 / 2 K_n,    se = sqrt( sum_n CV_n^2 / K_n ) / N,    K_n proportional to CV_n
+
+        Neyman (1934): among all allocations of one cost, this one has the least variance; and here the least bias too.
+        """
+        N, cv = len(self.cv), self.cv.clamp(min=0.05)
+        # K_n = c CV_n: bias = mean(CV) / 2 c and 2 se = 2 sqrt( sum CV / c ) / N, so 1/sqrt(c) solves a quadratic
+        a, b = cv.mean() / 2, 2 * cv.sum().sqrt() / N
+        root = (-b + (b.square() + 4 * a * tolerance).sqrt()) / (2 * a)
+        K = (cv / root.square()).clamp(PILOT, MOST)
+        return (2 ** K.log2().ceil()).long()
+
+
+def to_tolerance(model: LatentVariableModel, split: Split, settings: Settings) -> Generator[Tick, None, GapFindings]:
+    """Measure log p(x) to within `settings.tolerance` nats per datum, or say that it was not to be had.
+
+    A pilot of 64 draws finds each datum's relative weight variance; the draws are shared out by it and taken anew. A
+    round that falls short is the pilot of the next, three at most; the certificate pays for the choice among them.
+
+    Raises:
+        RunError: a log-weight is NaN or +inf.
+        UserError: there is no such proposal.
+    """
+    proposal = choose(PROPOSALS, settings.proposal, "proposal")
+    everything = torch.arange(len(split))
+    allocation = torch.full((len(split),), PILOT)
+    weighed = yield from _measured(model, split, everything, allocation, proposal, settings, "pilot")
+    cost = _cost(weighed, proposal, settings, latent_size(model))
+    aim = AIM * settings.tolerance
+    for number in range(1, ROUNDS + 1):
+        need = _need(weighed)
+        planned = need.allocation(aim)
+        # a round that fell short had too few draws, whatever its own weights say of it
+        allocation = planned if number == 1 else torch.maximum(planned, (4 * allocation).clamp(max=MOST))
+        weighed = yield from _measured(model, split, need.index, allocation, proposal, settings, f"round {number}")
+        cost += _cost(weighed, proposal, settings, latent_size(model))
+        found = findings(
+            weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance, rounds=ROUNDS
+        )
+        if found.verdict.resolved or not proposal.defended or bool((allocation >= MOST).all()):
+            break
+    return replace(found, decodes=cost // len(split), verdict=_told(found, settings.tolerance))
+
+
+def _measured(
+    model: LatentVariableModel,
+    split: Split,
+    index: Tensor,
+    allocation: Tensor,
+    proposal: Proposal,
+    settings: Settings,
+    name: str,
+) -> Generator[Tick, None, list[Weighed]]:
+    """The weights of data `index` [N] with `allocation` [N] draws each, data of equal K together."""
+    weighed, done, total = [], 0, int(allocation.sum())
+    for number, K, block in _blocks(index, allocation):
+        plan = Plan(K, proposal, derive(settings.seed, "tolerance", name), settings.rows, settings.device)
+        weighed.append(weigh_block(model, split.batch(block), block, number, plan))
+        done += K * len(block)
+        yield Tick(done=done, total=total, what=name)
+    return weighed
+
+
+def _blocks(index: Tensor, allocation: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+    number = 0
+    for K in allocation.unique().tolist():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        for block in torch.split(index[allocation == K], DATA_TILE):
+            yield number, K, block
+            number += 1
+
+
+def _need(weighed: Sequence[Weighed]) -> Need:
+    order = torch.cat([w.index for w in weighed]).argsort()
+    cv = torch.cat([(w.proposal.K / w.proposal.ess - 1).clamp(min=0).sqrt() for w in weighed])
+    return Need(torch.cat([w.index for w in weighed])[order], cv[order])
+
+
+def _cost(weighed: Sequence[Weighed], proposal: Proposal, settings: Settings, D: int) -> int:
+    return sum(decodes(Plan(w.proposal.K, proposal, settings.seed), D) * len(w.index) for w in weighed)
+
+
+def _told(found: GapFindings, tolerance: float) -> Verdict:
+    """The verdict, with what would be needed where the tolerance was not met."""
+    if found.verdict.resolved:
+        return found.verdict
+    left = spent(found)
+    more = f" About {left / tolerance:.0f} times the draws would be needed." if left > tolerance else ""
+    return replace(
+        found.verdict, reason=f"{found.verdict.reason}; the tolerance of {tolerance:g} nat was not met.{more}"
+    )

@@ -66,7 +66,8 @@ def check_values(values: NDArray[Any], scale: float, source: str, *, varied: boo
 
 
 def _x(values: NDArray[Any], scale: float) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):  # a number beyond float32 becomes inf, and is reported as such
+    # a number beyond float32 becomes inf, and is reported as such; so does one over a scale that is flushed to 0
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         return np.asarray(values, dtype=np.float32) / np.float32(scale)
 
 

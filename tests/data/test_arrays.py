@@ -117,6 +117,7 @@ def test_the_same_file_is_cut_alike_whatever_the_seed(tmp_path: Path) -> None:
     a, b = (arrays(path, valid=0.2, test=5, seed=seed) for seed in (0, 1))
     assert a.test.digest() == b.test.digest()
     assert (len(a.train), len(a.valid), len(a.test)) == (27, 8, 5)
+    assert arrays(path, valid=20, test=5).test.digest() == a.test.digest()  # nor does it depend on validation's size
 
 
 @pytest.mark.parametrize(
@@ -216,3 +217,10 @@ def test_one_datum_again_and_again_may_be_measured(tmp_path: Path) -> None:
     assert len(whole(saved(tmp_path / "x.npy", np.tile(FLOATS[:1], (9, 1))))) == 9
     with pytest.raises(UserError, match="--data"):
         whole(tmp_path / "y.npy")
+
+
+def test_only_training_data_must_differ_from_each_other(tmp_path: Path) -> None:
+    train, again = saved(tmp_path / "x.npy", FLOATS), saved(tmp_path / "again.npy", np.tile(FLOATS[:1], (9, 1)))
+    assert len(arrays(train, test_path=again).test) == 9
+    with pytest.raises(UserError, match="all 9 data are the same"):
+        arrays(again, test_path=train)

@@ -1,0 +1,153 @@
+"""From weights to what is said: means with two errors, certificates and intervals that cover as often as they claim."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from elbo_cli.bounds.upper import certified_lower
+from elbo_cli.gap.findings import certificate
+from elbo_cli.records import Estimate, GapFindings
+from tests.gap.runs import columns, run
+from tests.oracles import CASES, GapOracle
+
+
+@pytest.fixture(scope="module", params=["auto", "posterior"])
+def found(request: pytest.FixtureRequest) -> GapFindings:
+    """37 data: a whole tile and a short one, whose data are unlike the others."""
+    model = CASES["crude"].build()
+    x = model.data(37)
+    x[32:] += 5
+    return run(model, x, K=200, proposal=request.param)
+
+
+def test_means_are_over_data_and_not_over_blocks(found: GapFindings) -> None:
+    """The commonest mistake is the mean of the blocks' means: the last block is short."""
+    cells = columns(found)
+    assert found.examples == len(found.rows) == 37
+    for name, estimate in (("elbo", found.elbo), ("log_px", found.log_px), ("gap", found.gap)):
+        assert estimate.mean == pytest.approx(cells[name].mean().item(), abs=1e-12)
+        blocks = (cells[name][:32].mean() + cells[name][32:].mean()).item() / 2
+        assert abs(estimate.mean - blocks) > 0.2, "blind"
+
+
+def test_the_two_errors_are_those_of_data_and_of_draws(found: GapFindings) -> None:
+    cells = columns(found)
+    for name, estimate in (("elbo", found.elbo), ("log_px", found.log_px), ("gap", found.gap)):
+        assert estimate.se_data == pytest.approx(cells[name].std().item() / math.sqrt(37))
+        assert estimate.se_mc == pytest.approx(cells["se_" + name].square().sum().sqrt().item() / 37)
+    assert found.log_px.se_data > 10 * (found.log_px.se_mc or 0)
+
+
+def test_draws_of_their_own_add_their_errors_and_shared_draws_do_not() -> None:
+    model = CASES["crude"].build()
+    x = model.data(37)
+    own = columns(run(model, x, K=200, proposal="auto"))
+    both = (own["se_log_px"].square() + own["se_elbo"].square()).sqrt()
+    torch.testing.assert_close(own["se_gap"], both)
+    shared = columns(run(model, x, K=200, proposal="posterior"))
+    assert (shared["se_gap"] < (shared["se_log_px"].square() + shared["se_elbo"].square()).sqrt()).all()
+
+
+def test_rows_are_the_data_in_their_order(found: GapFindings) -> None:
+    assert [row.index for row in found.rows] == list(range(37))
+    assert {row.samples for row in found.rows} == {200}
+    cells = columns(found)
+    assert cells["log_px"][32:].max() < cells["log_px"][:32].min(), "the last five are far off"
+
+
+def test_the_curve_ends_at_the_bound(found: GapFindings) -> None:
+    assert [point.k for point in found.curve] == [1, 4, 16, 64, 200]
+    assert found.curve[-1].bound == pytest.approx(found.log_px.mean)
+    assert found.curve[-1].se == pytest.approx(found.log_px.se_mc)
+
+
+def test_from_qs_own_draws_the_curve_starts_at_the_elbo() -> None:
+    model = CASES["crude"].build()
+    own = run(model, model.data(37), K=200, proposal="posterior")
+    assert own.curve[0].bound == pytest.approx(own.elbo.mean)
+    bounds = [point.bound for point in own.curve]
+    assert bounds == sorted(bounds)
+
+
+def test_the_certificate_of_findings_is_that_of_their_means(found: GapFindings) -> None:
+    assert found.certified == certificate(found.log_px, found.elbo, 37, 0.05)
+
+
+def test_the_certificate_is_markovs() -> None:
+    made = certificate(Estimate(-90.0, 1.0, 0.1), Estimate(-95.0, 1.0, 0.0), 100, 0.05)
+    assert made.log_px_at_least == pytest.approx(-90 - math.log(20) / 100)
+    assert made.gap_at_least == pytest.approx(5 - math.log(40) / 100)
+    assert made.delta == 0.05
+
+
+def test_a_certified_gap_is_never_negative_and_pays_for_the_noise_of_the_elbo() -> None:
+    assert certificate(Estimate(-90.0, 1.0, 0.1), Estimate(-89.0, 1.0, 0.0), 100, 0.05).gap_at_least == 0
+    sharp, noisy = (
+        certificate(Estimate(-90.0, 1.0, 0.1), Estimate(-95.0, 1.0, se), 100, 0.05).gap_at_least for se in (0.0, 0.5)
+    )
+    assert sharp is not None
+    assert noisy is not None
+    assert sharp - noisy == pytest.approx(0.5 * 1.95996, rel=1e-4)  # half of delta, on one side
+
+
+SEEDS, N, DELTA = 200, 8, 0.05
+
+
+def experiments(model: GapOracle, proposal: str, K: int) -> Iterator[dict[str, Tensor]]:
+    """The same N data measured SEEDS times, the repeats on the N axis: every datum of every one has its own noise."""
+    cells = columns(run(model, model.data(N).repeat(SEEDS, 1), K=K, proposal=proposal))
+    for seed in range(SEEDS):
+        yield {name: column[seed * N : (seed + 1) * N] for name, column in cells.items()}
+
+
+def built(name: str) -> tuple[GapOracle, float, float]:
+    model = CASES[name].build()
+    assert isinstance(model, GapOracle)
+    x = model.data(N).float()
+    return model, model.log_px(x).mean().item(), model.gap(x).mean().item()
+
+
+def measured(cells: dict[str, Tensor], name: str) -> Estimate:
+    return Estimate(cells[name].mean().item(), math.nan, cells["se_" + name].square().sum().sqrt().item() / N)
+
+
+@pytest.mark.parametrize(
+    ("name", "proposal", "K"),
+    [("slightly_crude", "posterior", 2), ("crude", "posterior", 50), ("infinite_variance", "posterior", 20)],
+)
+def test_the_certificate_fails_no_oftener_than_it_says(name: str, proposal: str, K: int) -> None:
+    """5 % of 200 are 10; Markov's inequality is far from tight, so it may fail on no more than that."""
+    model, truth, gap = built(name)
+    made = [
+        certificate(measured(cells, "log_px"), measured(cells, "elbo"), N, DELTA)
+        for cells in experiments(model, proposal, K)
+    ]
+    assert sum((c.log_px_at_least or 0.0) > truth for c in made) <= DELTA * SEEDS
+    assert sum((c.gap_at_least or 0.0) > gap for c in made) <= DELTA * SEEDS
+
+
+def test_without_its_slack_the_certificate_would_fail() -> None:
+    """The negative control: from a good proposal the bound itself is above log p(x) about half of the time."""
+    model, truth, _ = built("slightly_crude")
+    bounds = [measured(cells, "log_px").mean for cells in experiments(model, "laplace", 50)]
+    assert 0.3 < sum(bound > truth for bound in bounds) / SEEDS < 0.7
+    assert sum(certified_lower(bound, N, DELTA) > truth for bound in bounds) == 0
+
+
+@pytest.mark.parametrize(("name", "proposal"), [("slightly_crude", "auto"), ("crude", "laplace")])
+@pytest.mark.parametrize("what", ["log_px", "gap"])
+def test_the_monte_carlo_interval_covers_as_often_as_it_says(name: str, proposal: str, what: str) -> None:
+    """95 % of 200 is 190, with a standard deviation of 3: four of them below is 178. One that never misses is wide."""
+    model, log_px, gap = built(name)
+    truth = {"log_px": log_px, "gap": gap}[what]
+    covered = narrow = 0
+    for cells in experiments(model, proposal, 200):
+        estimate = measured(cells, what)
+        assert estimate.se_mc is not None
+        covered += abs(estimate.mean - truth) < 1.96 * estimate.se_mc
+        narrow += abs(estimate.mean - truth) < 0.98 * estimate.se_mc
+    assert 178 <= covered < SEEDS
+    assert narrow < 178, "half of the error would be seen"

@@ -1,6 +1,7 @@
 """Importance sampling in tiles: a fixed block of data by a fixed block of draws, each with noise of its own."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,28 +48,48 @@ def weigh_block(model: LatentVariableModel, x: Tensor, index: Tensor, number: in
     with noise(plan.seed, "gap", number, "proposal", device=plan.device):
         qz_x = model.posterior(x)
         mixture = Mixture(plan.proposal(model, x, qz_x))
-    try:
-        proposal = _stream(model, x, mixture, plan.K, plan, number, "draws")
+    with naming(index):
+        proposal = summarise(model, x, mixture, plan.K, plan, number, "draws")
         if plan.proposal.recipe is posterior:
             return Weighed(index, proposal, proposal)
         own = Mixture(posterior(model, x, qz_x))
-        return Weighed(index, proposal, _stream(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
+        return Weighed(index, proposal, summarise(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
+
+
+@contextmanager
+def naming(index: Tensor) -> Iterator[None]:
+    """Say among which data of the split a number failed.
+
+    Raises:
+        RunError: in the place of an ArithmeticError.
+    """
+    try:
+        yield
     except ArithmeticError as error:
         first, last = int(index.min()), int(index.max())
         raise RunError(f"Among data {first} to {last}: {error} The model gives no finite number here.") from error
 
 
-@torch.no_grad()
-def _stream(
+def summarise(
     model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, number: int, name: str
 ) -> WeightSummary:
+    """The summary of K draws of a mixture for a block's data x [n, ...]; see `weigh_tiles`."""
     stream = WeightStream(K, len(x))
+    for log_w in weigh_tiles(model, x, mixture, K, plan, number, name):
+        stream.add(log_w)
+    return stream.summary()
+
+
+@torch.no_grad()
+def weigh_tiles(
+    model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, number: int, name: str
+) -> Iterator[Tensor]:
+    """log w of K draws, [<= DRAW_TILE, n] at a time; each tile's noise is its own, by block, name and first draw."""
     for first in range(0, K, DRAW_TILE):
         last = min(first + DRAW_TILE, K)
         with noise(plan.seed, "gap", number, name, first, device=plan.device):
             z = mixture.sample(last - first, len(x))
-        stream.add(log_weights(model, x, z, mixture, plan.rows))
-    return stream.summary()
+        yield log_weights(model, x, z, mixture, plan.rows)
 
 
 def log_weights(

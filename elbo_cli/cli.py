@@ -98,14 +98,17 @@ def evaluate(
 def gap(
     checkpoint: Checkpoint,
     overrides: DataOverrides = None,
-    samples: Annotated[int, typer.Option(min=1, help="K, draws for each datum.")] = 500,
+    samples: Annotated[int | None, typer.Option(min=1, help="K, draws for each datum; 500 by default.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Nats that log p(x) is wanted to, in the place of --samples.")
+    ] = None,
     split: SplitName = "test",
     data: Data = None,
     proposal: Annotated[
         str, typer.Option(help="Where the draws come from: auto, posterior, defensive or laplace.")
     ] = "auto",
     delta: Annotated[float, typer.Option(help="Probability that the certificate may fail.")] = 0.05,
-    method: Annotated[str, typer.Option(help="importance.")] = "importance",
+    method: Annotated[str, typer.Option(help="auto, importance, ais or exact.")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the verdict is resolved.")] = False,
     tile: Annotated[int, typer.Option(min=1, help="Decoder rows computed at once: memory, not the answer.")] = 2048,
     limit: Limit = None,
@@ -118,12 +121,12 @@ def gap(
     """How tight the bound is: ELBO, log p(x) and the gap between them, with errors, certificate and verdict."""
     screen = Screen(as_json)
     with reporting_errors(screen):
-        from elbo_cli.commands import Chosen, run_gap
-        from elbo_cli.gap.settings import Settings
+        from elbo_cli.commands import Chosen, Wanted, run_gap
+        from elbo_cli.gap.settings import DRAWS, Settings
 
         chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
-        settings = Settings(K=samples, proposal=proposal, delta=delta, rows=tile)
-        run_gap(screen, chosen, method, settings, out, strict)
+        settings = Settings(K=samples or DRAWS.get(method, 500), proposal=proposal, delta=delta, rows=tile)
+        run_gap(screen, chosen, method, settings, Wanted(samples, tolerance, out, strict))
 
 
 app.command("gap", short_help="How tight the bound is, with errors, certificate and verdict.")(gap)

@@ -13,7 +13,8 @@ from rich.progress import Progress
 from elbo_cli import config as configs
 from elbo_cli.errors import RunError, UserError, choose
 from elbo_cli.evaluation import evaluate
-from elbo_cli.gap.methods import METHODS
+from elbo_cli.gap.methods import METHODS, measure_gap
+from elbo_cli.gap.proposals import PROPOSALS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.journal import Session, journal, resume, start
 from elbo_cli.records import EvaluationRow, GapFindings, GapRow, Tick
@@ -60,7 +61,8 @@ def run_training(
     session = _session(config, overrides, out, resumed, device)
     screen.say(f"{session.folder.path}: {_scale(session)}")
     with _saying_how_to_go_on(session):
-        trained = sum(1 for _ in watch(journal(session), screen.console, session.config.train.epochs))
+        past, epochs = session.past.last.epoch, session.config.train.epochs
+        trained = sum(1 for _ in watch(journal(session), screen.console, past, epochs))
     records = session.folder.records()  # of earlier sittings too
     if not trained:
         screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")
@@ -129,21 +131,44 @@ def run_evaluation(screen: Screen, chosen: Chosen, samples: int, out: Path | Non
     screen.emit(head | evaluation_json(found))
 
 
-def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, out: Path | None, strict: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a user wants of `elbo gap` beside the method's settings, as typed."""
+
+    samples: int | None
+    tolerance: float | None
+    out: Path | None
+    strict: bool
+
+    def refuse_nonsense(self) -> None:
+        """Insist that the wishes go together, before the long work begins.
+
+        Raises:
+            UserError: they do not.
+        """
+        if self.tolerance is not None and self.samples is not None:
+            raise UserError("--tolerance finds the number of draws itself: leave --samples out, or --tolerance.")
+        if self.tolerance is not None and not self.tolerance > 0:
+            raise UserError(f"--tolerance {self.tolerance:g} is no accuracy: give a number of nats above 0, as 0.05.")
+        if self.out is not None:
+            refuse_path(self.out)
+
+
+def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, wanted: Wanted) -> None:
     """`elbo gap`."""
+    wanted.refuse_nonsense()
     if not 0 < settings.delta < 1:
         raise UserError(f"--delta {settings.delta:g} is no probability: give a number between 0 and 1, as 0.05.")
-    if out is not None:
-        refuse_path(out)
-    measure = choose(METHODS, method, "method")
+    choose(METHODS, method, "method")  # before the data are opened
+    choose(PROPOSALS, settings.proposal, "proposal")
     subject = chosen.open()
-    settings = replace(settings, seed=subject.seed, device=subject.device)
+    settings = replace(settings.to(wanted.tolerance), seed=subject.seed, device=subject.device)
     began = time.perf_counter()
     with subject.blamed():
-        found = _behind_a_bar(screen, measure(subject.model, subject.split, settings))
-    _show_gap(screen, subject, found, method, settings, time.perf_counter() - began)
-    _write(screen, out, found.rows, GapRow)
-    if strict and not found.verdict.resolved:
+        found = _behind_a_bar(screen, measure_gap(subject.model, subject.split, method, settings))
+    _show_gap(screen, subject, found, time.perf_counter() - began)
+    _write(screen, wanted.out, found.rows, GapRow)
+    if wanted.strict and not found.verdict.resolved:
         raise SystemExit(3)
 
 
@@ -162,14 +187,12 @@ def _behind_a_bar(screen: Screen, work: Generator[Tick, None, T]) -> T:
             bar.update(task, description=tick.what, completed=tick.done, total=tick.total)
 
 
-def _show_gap(
-    screen: Screen, subject: Subject, found: GapFindings, method: str, settings: Settings, seconds: float
-) -> None:
-    about = f"K = {found.samples:,} draws of the proposal '{settings.proposal}', seed {subject.seed}, {seconds:.1f} s"
+def _show_gap(screen: Screen, subject: Subject, found: GapFindings, seconds: float) -> None:
+    drawn = f"K = {found.samples:,} draws of the proposal '{found.proposal}', seed {subject.seed}, {seconds:.1f} s"
+    about = f"{drawn}\n{found.why}" if found.why else drawn
     screen.show(gap_screen(found, data=subject.data, split=subject.split.name, about=about))
     head = {"checkpoint": subject.name, "data": subject.data, "split": subject.split.name}
-    tail = {"method": method, "proposal": settings.proposal, "seed": subject.seed, "seconds": round(seconds, 3)}
-    screen.emit(head | gap_json(found) | tail)
+    screen.emit(head | gap_json(found) | {"seed": subject.seed, "seconds": round(seconds, 3)})
 
 
 def _write(screen: Screen, out: Path | None, rows: Sequence[object], record: type) -> None:

@@ -169,6 +169,9 @@ class GapFindings:
     khat_median: float | None = None
     khat_above: float | None = None  # share of the data above their threshold
     ess: float | None = None  # mean over the data
+    method: str = "importance"
+    proposal: str | None = None  # where the draws came from
+    why: str = ""  # for what reason, where the user left the choice open
     decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
     verdict: Verdict = Verdict("unresolved", "", "")
     rows: tuple[GapRow, ...] = ()

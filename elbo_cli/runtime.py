@@ -1,12 +1,15 @@
 """Where and with which noise the work runs: device, threads and derived seeds."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 
 from elbo_cli.errors import UserError, choose
+
+T = TypeVar("T")
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -57,6 +60,15 @@ def open_device(name: str) -> torch.device:
     if missing:
         raise UserError(f"This machine has no device '{name}' that torch can use. Type --device cpu, or auto.")
     return device
+
+
+def finished(work: Generator[Any, None, T]) -> T:
+    """Run a generator to its end, for its result alone."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # a generator's result comes untyped
 
 
 def settle(threads: int) -> None:

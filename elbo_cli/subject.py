@@ -16,7 +16,7 @@ from elbo_cli.data.files import existing
 from elbo_cli.data.sources import SOURCES
 from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose, nearest
-from elbo_cli.foreign import blaming, is_factory, make
+from elbo_cli.foreign import DRAWS, blaming, is_factory, make, refuse_shapes
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import settle
 
@@ -152,9 +152,10 @@ def _refuse_misfits(subject: Subject) -> None:
         build.refuse_unsupported(subject.model.visible, subject.split)
     x = next(subject.split.blocks(2))
     with blaming(f"{subject.name} fails on {len(x)} data of shape {subject.split.shape}"), torch.no_grad():
-        log_w = draw(subject.model, x, 3).log_w
-    if log_w.shape != (3, len(x)):
+        refuse_shapes(subject.name, subject.model, x)
+        log_w = draw(subject.model, x, DRAWS).log_w
+    if log_w.shape != (DRAWS, len(x)):
         raise UserError(
-            f"{subject.name} gives weights {tuple(log_w.shape)} for 3 draws of {len(x)} data, not (3, {len(x)}): "
-            "likelihood(z) needs batch shape [..., N] and a datum as its event (torch.distributions.Independent)."
+            f"{subject.name} gives weights {tuple(log_w.shape)} for {DRAWS} draws of {len(x)} data: "
+            "log_prob must be one number for each draw."
         )

@@ -118,7 +118,7 @@ def importance(model: LatentVariableModel, split: Split, settings: Settings) -> 
         weighed.append(weigh_block(model, split.batch(index), index, number, plan))
         yield Tick(done=int(index[-1]) + 1, total=len(split), what="importance sampling")
     found = findings(weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance)
-    return replace(found, decodes=decodes(plan, latent_size(model)))
+    return replace(found, proposal=settings.proposal, decodes=decodes(plan, latent_size(model)))
 
 
 def decodes(plan: Plan, D: int) -> int:

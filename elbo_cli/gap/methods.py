@@ -1,15 +1,46 @@
 """The ways to measure log p(x) and the gap, by name."""
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
+from elbo_cli.errors import choose
 from elbo_cli.gap.importance import importance
+from elbo_cli.gap.pilot import cheapest
 from elbo_cli.gap.settings import Settings
+from elbo_cli.gap.tolerance import to_tolerance
 from elbo_cli.records import GapFindings, Tick
 
-Method = Callable[[LatentVariableModel, Split, Settings], Generator[Tick, None, GapFindings]]
+Work = Generator[Tick, None, GapFindings]
+Method = Callable[[LatentVariableModel, Split, Settings], Work]
+
+
+def sampling(model: LatentVariableModel, split: Split, settings: Settings) -> Work:
+    """Importance sampling with the K that was asked for, or with what the tolerance needs."""
+    return (yield from (to_tolerance if settings.adaptive else importance)(model, split, settings))
+
+
+def automatic(model: LatentVariableModel, split: Split, settings: Settings) -> Work:
+    """The cheapest way that gives an answer: exact where it applies, else sampling from the cheapest proposal."""
+    why = ""
+    if settings.adaptive and settings.proposal == "auto":
+        settings, why = cheapest(model, split, settings)
+    found = yield from sampling(model, split, settings)
+    return replace(found, why=why)
+
 
 METHODS: dict[str, Method] = {
-    "importance": importance,
+    "auto": automatic,
+    "importance": sampling,
 }
+
+
+def measure_gap(model: LatentVariableModel, split: Split, method: str, settings: Settings) -> Work:
+    """Measure with the method called `method`; yields progress, returns the findings.
+
+    Raises:
+        UserError: there is no such method, or it does not apply to this model.
+        RunError: a log-weight is NaN or +inf.
+    """
+    return choose(METHODS, method, "method")(model, split, settings)

@@ -73,7 +73,8 @@ def to_tolerance(model: LatentVariableModel, split: Split, settings: Settings) -
         )
         if found.verdict.resolved or not proposal.defended or bool((allocation >= MOST).all()):
             break
-    return replace(found, decodes=cost // len(split), verdict=_told(found, settings.tolerance))
+    verdict = _told(found, settings.tolerance)
+    return replace(found, proposal=settings.proposal, decodes=cost // len(split), verdict=verdict)
 
 
 def _measured(

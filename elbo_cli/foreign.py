@@ -8,11 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.errors import RunError, UserError, nearest
 
 METHODS = ("prior", "posterior", "likelihood")
+DRAWS = 3
+CURE = "torch.distributions.Independent(..., n) makes the last n axes of a batch the event."
 LIBRARIES = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "importlib")  # not the user's own code
 
 
@@ -42,6 +45,31 @@ def make(name: str) -> LatentVariableModel:
             "a model needs prior(), posterior(x) and likelihood(z)."
         )
     return model  # type: ignore[no-any-return]
+
+
+def refuse_shapes(name: str, model: LatentVariableModel, x: Tensor) -> None:
+    """Insist on batch and event where the waist has them: what broadcasts by accident would give numbers, wrong ones.
+
+    Args:
+        name: what the user calls the model.
+        model: the three distributions.
+        x: a few data, [N, ...].
+
+    Raises:
+        UserError: a shape is not what it must be; the sentence has both.
+    """
+    qz_x, pz = model.posterior(x), model.prior()
+    px_z = model.likelihood(qz_x.sample(torch.Size([DRAWS])))
+    if len(qz_x.event_shape) != 1:
+        raise UserError(f"{name}: posterior(x) has the event shape {tuple(qz_x.event_shape)}, not (D,). {CURE}")
+    for what, found, wanted in (
+        (f"posterior(x) of {len(x)} data has the batch shape", qz_x.batch_shape, x.shape[:1]),
+        ("prior() has the event shape", pz.event_shape, qz_x.event_shape),
+        (f"likelihood(z) of {DRAWS} draws for {len(x)} data has the batch shape", px_z.batch_shape, (DRAWS, len(x))),
+        ("likelihood(z) has the event shape", px_z.event_shape, x.shape[1:]),
+    ):
+        if tuple(found) != tuple(wanted):
+            raise UserError(f"{name}: {what} {tuple(found)}, not {tuple(wanted)}. {CURE}")
 
 
 @contextmanager

@@ -59,6 +59,7 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
         _refuse_changes(configs.load(folder.config), config)
         return Session(config, build.experiment(config, device), folder)
     kept = checkpoint.read(folder.last)
+    folder.refuse_other_rows(kept.header.last)
     _refuse_changes(configs.loads(kept.header.config, source=str(folder.last)), config)
     experiment = build.experiment(config, device)
     return Session(config, experiment, folder, build.restore(experiment, kept))

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -101,23 +102,37 @@ class RunFolder:
         A line that a kill cut short is dropped; whole lines are never touched.
 
         Raises:
-            UserError: the rows go on where the checkpoint ends: the run has moved since the checkpoint was read.
+            UserError: the run has moved since the checkpoint was read.
             RunError: the system refuses.
         """
-        text = self.metrics.read_bytes() if self.metrics.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:
-            write_whole(self.metrics, whole)
+        self.refuse_other_rows(last)
+        whole = self._whole_lines()
         if not whole:
             self.metrics.unlink(missing_ok=True)
-        epoch = max((record.epoch for record in self.records()), default=0)
-        if epoch > last.epoch:
-            raise UserError(
-                f"{self.metrics} goes to epoch {epoch}, but the checkpoint that was read to epoch {last.epoch}. "
-                "If another process was training here, type the command again; if not, remove the later rows."
-            )
-        if epoch < last.epoch:
+        elif whole != self.metrics.read_bytes():
+            write_whole(self.metrics, whole)
+        if self._epoch() < last.epoch:
             self.log(last)
+
+    def refuse_other_rows(self, last: EpochRecord) -> None:
+        """Insist that metrics.csv is of the same past as a checkpoint.
+
+        Raises:
+            UserError: a row is not elbo's, or the rows go on where the checkpoint ends.
+        """
+        if self._epoch() > last.epoch:
+            raise UserError(
+                f"{self.metrics} goes to epoch {self._epoch()}, but the checkpoint that was read to epoch {last.epoch}."
+                " If another process was training here, type the command again; if not, remove the later rows."
+            )
+
+    def _epoch(self) -> int:
+        return max((record.epoch for record in self.records()), default=0)
+
+    def _whole_lines(self) -> bytes:
+        """Metrics.csv without a last line that a kill cut short."""
+        text = self.metrics.read_bytes() if self.metrics.exists() else b""
+        return text[: text.rfind(b"\n") + 1]
 
     def records(self) -> list[EpochRecord]:
         """The rows of metrics.csv, equal to what was logged to the last bit.
@@ -125,11 +140,8 @@ class RunFolder:
         Raises:
             UserError: a row is not one that elbo wrote.
         """
-        if not self.metrics.exists():
-            return []
         try:
-            with self.metrics.open(encoding="utf-8", newline="") as file:
-                return [_record(row) for row in csv.DictReader(file)]
+            return [_record(row) for row in csv.DictReader(io.StringIO(self._whole_lines().decode()))]
         except (csv.Error, KeyError, ValueError) as error:
             raise UserError(f"{self.metrics} is not as elbo wrote it: {error}. Mend that row, or remove it.") from error
 

@@ -1,4 +1,4 @@
-"""Training as it happens: a table and a bar on a terminal, plain lines anywhere else."""
+"""Training as it happens: a table and two bars on a terminal, plain lines anywhere else."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields
@@ -12,12 +12,24 @@ from rich.text import Text
 
 from elbo_cli.records import EpochRecord, Tick
 
-ROWS = 15  # epochs kept on the screen; metrics.csv holds them all
+AROUND = 9  # lines of a screen that are not an epoch's: heading, bars, and what is above and below
+ROWS = 30  # epochs on the screen at most; metrics.csv holds them all
+HOUR = 3600.0  # seconds from which a speed is estimated: an epoch may be long
+MEASURING = "measuring"
 
 
-def watch(events: Iterable[EpochRecord | Tick], console: Console, epochs: int) -> Iterator[EpochRecord]:
-    """Show the events as they come and pass the records on."""
-    return _table(events, console, epochs) if console.is_terminal else _lines(events, console)
+def watch(events: Iterable[EpochRecord | Tick], console: Console, epochs: int, past: int = 0) -> Iterator[EpochRecord]:
+    """Show the events as they come and pass the records on.
+
+    Args:
+        events: of a training.
+        console: where to.
+        epochs: the last one to come.
+        past: the last one that was done before.
+    """
+    if console.is_terminal and not console.is_dumb_terminal:
+        return _table(events, console, Bars(console, epochs, past))
+    return _lines(events, console)
 
 
 def _lines(events: Iterable[EpochRecord | Tick], console: Console) -> Iterator[EpochRecord]:
@@ -38,35 +50,73 @@ def _plain(value: float) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _table(events: Iterable[EpochRecord | Tick], console: Console, epochs: int) -> Iterator[EpochRecord]:
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-    whole, inside = bar.add_task("epochs", total=epochs), bar.add_task("epoch 1", total=None)
+class Bars:
+    """How far the training is, and how far its epoch, each with the time that is left."""
+
+    def __init__(self, console: Console, epochs: int, past: int) -> None:
+        self.epoch = past
+        self.shown = Progress(
+            TextColumn(" {task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left", style="progress.remaining"),
+            console=console,
+            speed_estimate_period=HOUR,
+        )
+        self.whole = self.shown.add_task("epochs", total=epochs, completed=past)
+        self.inside = self.shown.add_task(MEASURING, total=None)
+
+    def tick(self, tick: Tick) -> None:
+        """Move both: the epochs' bar by the part of an epoch that is done."""
+        what = MEASURING if tick.done == tick.total else tick.what  # validation and probe follow the last batch
+        self.shown.update(self.inside, description=what, completed=tick.done, total=tick.total)
+        self.shown.update(self.whole, completed=self.epoch + tick.done / tick.total)
+
+    def turn(self, epoch: int) -> None:
+        """Begin a new epoch: the time left in it is no longer that of the one before."""
+        self.epoch = epoch
+        self.shown.update(self.whole, completed=epoch)
+        self.shown.reset(self.inside, description=f"epoch {epoch + 1}")
+
+
+def _table(events: Iterable[EpochRecord | Tick], console: Console, bars: Bars) -> Iterator[EpochRecord]:
     shown: list[EpochRecord] = []
-    with Live(Group(epoch_table(shown, console.width), bar), console=console, refresh_per_second=4) as live:
+    best: EpochRecord | None = None
+    with Live(Group(bars.shown), console=console, refresh_per_second=4) as live:
         for event in events:
             if isinstance(event, Tick):
-                bar.update(inside, description=event.what, completed=event.done, total=event.total)
+                bars.tick(event)
                 continue
-            shown = [*shown, event][-ROWS:]
-            bar.update(whole, completed=event.epoch)
-            live.update(Group(epoch_table(shown, console.width), bar))
+            best = event if best is None or event.score > best.score else best
+            shown = [*shown, event][-max(3, min(ROWS, console.height - AROUND)) :]
+            bars.turn(event.epoch)
+            live.update(Group(epoch_table(shown, console.width, best), Text(""), bars.shown))
             yield event
+        live.update(epoch_table(shown, console.width, best) if shown else Text(""))
 
 
-def epoch_table(records: list[EpochRecord], width: int) -> Table:
+def epoch_table(records: list[EpochRecord], width: int, best: EpochRecord | None = None) -> Table:
     """The last epochs, in nats per datum: the columns that were measured, as many as the screen is wide enough for."""
-    table = Table(caption="nats per datum", box=SIMPLE_HEAD, pad_edge=False)
-    columns, room = [], width
+    table = Table(
+        title=Text("nats per datum; the best epoch is bold", style="dim"),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    columns, room = [], width + 2
     for column in (f for f in fields(EpochRecord) if f.metadata["shown"]):
+        title = "\n".join(column.metadata["title"].rsplit(" ", 1))  # two lines, so that more columns fit
         cells = [cell(column, getattr(record, column.name)) for record in records]
-        room -= max(map(len, [column.metadata["title"], *cells])) + 2
-        if room >= 0 and (any(cells) or not records):
+        wide = max(map(len, [*title.split("\n"), *cells])) + 2
+        if wide <= room and any(cells):
+            room -= wide
             columns.append(cells)
-            table.add_column(Text(column.metadata["title"]), justify="right", no_wrap=True)
-    for row in zip(*columns, strict=True):
-        table.add_row(*map(Text, row))
+            table.add_column(Text(title), justify="right", vertical="bottom", no_wrap=True)
+    for record, *row in zip(records, *columns, strict=True):
+        table.add_row(*map(Text, row), style="bold" if record is best else "")
     return table
 
 

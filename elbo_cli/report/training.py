@@ -24,10 +24,7 @@ def ledger(records: Sequence[EpochRecord]) -> list[str]:
     bound = -sum(r.delta_gap for r in records if r.delta_gap is not None)
     if not any(r.delta_log_px is not None for r in records):
         return []
-    return [
-        f"On the probe, of {model + bound:+.1f} nats of ELBO "
-        f"{model:+.1f} were a better model and {bound:+.1f} a tighter bound."
-    ]
+    return [f"The probe's ELBO: {model + bound:+.1f} nats = {model:+.1f} (better model) {bound:+.1f} (tighter bound)."]
 
 
 def training_json(folder: RunFolder, last: EpochRecord, best: EpochRecord) -> dict[str, Any]:

@@ -107,9 +107,11 @@ def _data(config: configs.Config | None, split: str, data: str | None, overrides
     if name is None:
         raise UserError("A model of your own needs data: give --data FILE, or --data with a data set's name.")
     if name == before.get("name"):
-        return build.open_data(_section(before, overrides), seed).split(split), before.get("path", name)
+        return build.open_data(_section(before, overrides), seed).split(split).frozen(), before.get("path", name)
     if name in SOURCES and name != "arrays":
-        return build.open_data(_section({"name": name} | _kept(before, name), overrides), seed).split(split), name
+        return build.open_data(_section({"name": name} | _kept(before, name), overrides), seed).split(
+            split
+        ).frozen(), name
     _refuse_nothing(name)
     section = _section({"name": "arrays", "path": name} | _kept(before, "arrays"), overrides)
     options = section.model_dump(exclude={"name", "valid_path", "test_path", "valid", "test"})

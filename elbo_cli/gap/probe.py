@@ -15,12 +15,11 @@ from elbo_cli.gap.proposals import Component, Proposal, defensive
 from elbo_cli.gap.settings import DATA_TILE
 from elbo_cli.training import Probed
 
-
-STEPS = 2  # towards each mode: every epoch pays for them
+STEPS = 1  # towards each mode: every epoch pays for it
 
 
 def quick(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
-    """A Laplace proposal of two steps with shares of q and of the prior: near enough for a difference of epochs."""
+    """A Laplace proposal of one step with shares of q and of the prior: near enough for a difference of epochs."""
     if not applies(model, qz_x):
         return defensive(model, x, qz_x)
     near = laplace(model, x, qz_x, steps=STEPS)

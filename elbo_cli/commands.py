@@ -62,7 +62,7 @@ def run_training(
     screen.say(f"{session.folder.path}: {_scale(session)}")
     with _saying_how_to_go_on(session):
         past, epochs = session.past.last.epoch, session.config.train.epochs
-        trained = sum(1 for _ in watch(journal(session), screen.console, past, epochs))
+        trained = sum(1 for _ in watch(journal(session), screen.console, epochs, past))
     records = session.folder.records()  # of earlier sittings too
     if not trained:
         screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")

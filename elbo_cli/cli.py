@@ -36,7 +36,9 @@ Data = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many data.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the draws; by default the checkpoint's.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Torch's threads; by default the checkpoint's, else 1.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Torch's threads; by default the checkpoint's, else 1.")
+]
 Table = Annotated[Path | None, typer.Option("--out", help="Write a row for each datum: .csv or .parquet.")]
 
 

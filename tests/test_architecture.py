@@ -1,0 +1,244 @@
+"""The rule of the house as data: who may import whom, and names in a config that are the keys of a table."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import elbo_cli
+from elbo_cli import config as configs
+from elbo_cli.bounds.lower import BOUNDS
+from elbo_cli.build import SCHEDULES, _optimizer
+from elbo_cli.data.binarize import BINARIZE
+from elbo_cli.data.sources import SOURCES
+from elbo_cli.models.likelihoods import LIKELIHOODS
+from elbo_cli.models.networks import ACTIVATIONS, INITS, KINDS, Architecture, mlp
+from elbo_cli.models.posteriors import POSTERIORS
+from elbo_cli.models.priors import PRIORS
+
+ROOT = Path(elbo_cli.__file__).parent
+
+# A room, and what it may import beside the standard library and itself. The longest name that fits a module is its
+# room; what is not listed (cli, commands, journal, ...) stands above all rooms, and no room may import it.
+ROOMS: dict[str, set[str]] = {
+    "elbo_cli.errors": set(),
+    "elbo_cli.records": set(),
+    "elbo_cli.files": {"elbo_cli.errors"},
+    "elbo_cli.presets": {"elbo_cli.errors"},
+    "elbo_cli.runtime": {"torch", "elbo_cli.errors"},
+    "elbo_cli.bounds": {"torch"},
+    "elbo_cli.models": {"torch", "zuko", "elbo_cli.bounds", "elbo_cli.errors"},
+    "elbo_cli.data": {"torch", "numpy", "PIL", "pooch", "pyarrow", "pandas", "elbo_cli.errors", "elbo_cli.runtime"},
+    "elbo_cli.evaluation": {
+        "torch",
+        "elbo_cli.bounds",
+        "elbo_cli.data",
+        "elbo_cli.errors",
+        "elbo_cli.models",
+        "elbo_cli.records",
+        "elbo_cli.runtime",
+    },
+    "elbo_cli.training": {
+        "torch",
+        "elbo_cli.bounds",
+        "elbo_cli.data",
+        "elbo_cli.errors",
+        "elbo_cli.evaluation",
+        "elbo_cli.models",
+        "elbo_cli.records",
+        "elbo_cli.runtime",
+    },
+    "elbo_cli.gap": {
+        "torch",
+        "zuko",
+        "elbo_cli.bounds",
+        "elbo_cli.data",
+        "elbo_cli.errors",
+        "elbo_cli.models",
+        "elbo_cli.records",
+        "elbo_cli.runtime",
+    },
+    "elbo_cli.gap.probe": {  # measures for the trainer, in the trainer's own words
+        "torch",
+        "elbo_cli.bounds",
+        "elbo_cli.data",
+        "elbo_cli.gap",
+        "elbo_cli.training",
+    },
+    "elbo_cli.runs": {"filelock", "elbo_cli.errors", "elbo_cli.files", "elbo_cli.records"},
+    "elbo_cli.report": {
+        "rich",
+        "pandas",
+        "numpy",
+        "matplotlib",
+        "elbo_cli.errors",
+        "elbo_cli.files",
+        "elbo_cli.records",
+        "elbo_cli.runs",
+    },
+    "elbo_cli.config": {"pydantic", "elbo_cli.errors", "elbo_cli.presets", "elbo_cli.yaml_source"},
+    "elbo_cli.config_errors": {"elbo_cli.errors"},
+    "elbo_cli.config_overrides": {
+        "pydantic",
+        "elbo_cli.config_errors",
+        "elbo_cli.config_schema",
+        "elbo_cli.yaml_source",
+    },
+    "elbo_cli.config_schema": {
+        "annotated_types",
+        "pydantic",
+        "elbo_cli.config_errors",
+        "elbo_cli.errors",
+        "elbo_cli.yaml_source",
+    },
+    "elbo_cli.config_text": {"pydantic", "yaml", "elbo_cli.config_schema", "elbo_cli.yaml_source"},
+    "elbo_cli.yaml_source": {"yaml", "elbo_cli.config_errors"},
+}
+ROOMS["elbo_cli.config"] |= {f"elbo_cli.config_{part}" for part in ("errors", "overrides", "schema", "text")}
+
+# who may know what a config is; all else is told what it needs to know
+KNOW_CONFIGS = {
+    "elbo_cli.api",
+    "elbo_cli.build",
+    "elbo_cli.cli",
+    "elbo_cli.commands",
+    "elbo_cli.journal",
+    "elbo_cli.subject",
+}
+
+
+def trees() -> dict[str, ast.Module]:
+    """Every module of the package, read once."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(("elbo_cli", *path.relative_to(ROOT).with_suffix("").parts))
+        found[name.removesuffix(".__init__")] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+MODULES = trees()
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that is imported, wherever in the file; `from package import module` is the module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module or ""
+
+
+def attributes(tree: ast.Module) -> set[str]:
+    """Every `a.b` in the file."""
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def room(module: str) -> str | None:
+    parts = module.split(".")
+    names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next((name for name in names if name in ROOMS), None)
+
+
+def within(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for module, tree in MODULES.items():
+        home = room(module)
+        if home is None:
+            continue
+        allowed = ROOMS[home] | {home} | set(sys.stdlib_module_names)
+        wrong += [f"{module} imports {found}" for found in imports(tree) if not within(found, allowed)]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_room_is_there() -> None:
+    assert set(ROOMS) <= set(MODULES)
+
+
+def test_the_rule_would_see_a_wrong_import() -> None:
+    bad = ast.parse("def f():\n    from elbo_cli import config\n    from elbo_cli.gap.laplace import laplace\n")
+    assert list(imports(bad)) == ["elbo_cli.config", "elbo_cli.gap.laplace"]
+    assert not within("elbo_cli.gap.laplace", ROOMS["elbo_cli.bounds"])
+    assert room("elbo_cli.bounds.lower") == "elbo_cli.bounds"
+    assert room("elbo_cli.configuration") is None
+
+
+def test_few_know_what_a_config_is() -> None:
+    knowing = {
+        module
+        for module, tree in MODULES.items()
+        if "elbo_cli.config" in imports(tree) and room(module) != "elbo_cli.config"
+    }
+    assert knowing <= KNOW_CONFIGS, knowing - KNOW_CONFIGS
+
+
+def test_no_module_waits_for_itself() -> None:
+    graph = {module: {found for found in imports(tree) if found in MODULES} for module, tree in MODULES.items()}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("elbo_cli.errors") < order.index("elbo_cli.build") < order.index("elbo_cli.cli")
+
+
+def test_there_is_no_pickle_anywhere() -> None:
+    for module, tree in MODULES.items():
+        found = set(imports(tree))
+        assert not found & {"pickle", "dill", "joblib", "shelve"}, module
+        assert not {"torch.load", "torch.save"} & attributes(tree), module
+
+
+def test_only_runtime_sets_the_global_generator() -> None:
+    for module, tree in MODULES.items():
+        if module != "elbo_cli.runtime":
+            assert not {"torch.manual_seed", "random.seed", "np.random.seed"} & attributes(tree), module
+            assert "torch.distributed" not in imports(tree), module
+
+
+def test_the_command_line_opens_without_torch() -> None:
+    heavy = "{'torch', 'numpy', 'pandas', 'matplotlib'}"
+    code = f"import sys, elbo_cli.cli; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "table"),
+    [
+        (configs.Bound, BOUNDS),
+        (configs.Likelihood, LIKELIHOODS),
+        (configs.Posterior, POSTERIORS),
+        (configs.Prior, PRIORS),
+        (configs.NetworkKind, KINDS),
+        (configs.Activation, ACTIVATIONS),
+        (configs.Init, INITS),
+        (configs.Schedule, SCHEDULES),
+        (configs.Binarize, BINARIZE),
+    ],
+)
+def test_the_names_of_a_config_are_the_keys_of_its_table(names: object, table: dict[str, object]) -> None:
+    assert get_args(names) == tuple(table)
+
+
+def test_the_data_sets_of_a_config_are_the_sources() -> None:
+    sections = get_args(get_args(configs.Data)[0])
+    named = [name for section in sections for name in get_args(section.model_fields["name"].annotation)]
+    assert named == list(SOURCES)
+
+
+@pytest.mark.parametrize("name", get_args(configs.Optimiser))
+def test_every_optimiser_of_a_config_can_be_made(name: str) -> None:
+    optimizer = _optimizer(configs.Optim(name=name), mlp(2, Architecture(hidden=()), 1))  # type: ignore[arg-type]
+    assert type(optimizer).__name__.lower() == name
+
+
+@pytest.mark.parametrize("name", get_args(configs.Norm))
+def test_every_normalisation_of_a_config_can_be_made(name: str) -> None:
+    assert len(Architecture(norm=name).activate(3)) == 1 + (name != "none")

@@ -1,0 +1,101 @@
+"""Derived seeds, noise that leaves nothing behind, and devices."""
+
+import pytest
+import torch
+
+from elbo_cli.errors import UserError
+from elbo_cli.runtime import DEVICES, derive, noise, open_device, settle
+
+
+def test_a_derived_seed_is_the_same_for_ever() -> None:
+    """Literals: a change of them changes every result there is, and must be meant."""
+    assert derive(0) == 2631537505891389924
+    assert derive(0, "train", 1, 0) == 8371218875334489826
+    assert derive(1, "train", 1, 0) == 3442312640796883437
+
+
+def test_every_place_has_a_seed_of_its_own() -> None:
+    places = [
+        (0,),
+        (1,),
+        (0, "a"),
+        (0, "b"),
+        (0, "a", 1),
+        (0, "a", 11),
+        (0, "a", 1, 1),
+        (0, "a1"),
+        (0, "a", "1"),
+        (0, 1),
+    ]
+    assert len({derive(*place) for place in places}) == len(places)  # type: ignore[arg-type]
+    many = {derive(0, "tile", i, j) for i in range(60) for j in range(60)}
+    assert len(many) == 3600
+    assert all(0 <= seed < 2**63 for seed in many)
+
+
+def test_noise_depends_on_its_place_and_on_nothing_before_it() -> None:
+    def drawn(seed: int, *path: str | int) -> list[float]:
+        with noise(seed, *path):
+            values: list[float] = torch.randn(3).tolist()
+            return values
+
+    first = drawn(0, "a")
+    torch.randn(100)
+    torch.manual_seed(99)
+    assert drawn(0, "a") == first
+    assert drawn(0, "b") != first
+    assert drawn(1, "a") != first
+
+
+def test_noise_leaves_the_global_generator_as_it_was() -> None:
+    torch.manual_seed(5)
+    expected = torch.randn(4).tolist()
+    torch.manual_seed(5)
+    with noise(0, "a"):
+        torch.randn(1000)
+    assert torch.randn(4).tolist() == expected
+
+
+def fail() -> None:
+    torch.randn(3)
+    raise ZeroDivisionError
+
+
+def test_noise_leaves_it_so_even_after_an_error() -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), noise(0, "a"):
+        fail()
+    assert (torch.get_rng_state() == state).all()
+
+
+def test_noise_within_noise_is_its_own() -> None:
+    with noise(0, "outer"):
+        torch.randn(2)
+        expected = torch.randn(2).tolist()
+    with noise(0, "outer"):
+        torch.randn(2)
+        with noise(0, "inner"):
+            torch.randn(7)
+        assert torch.randn(2).tolist() == expected
+
+
+def test_a_device_is_opened_by_name() -> None:
+    assert open_device("cpu") == torch.device("cpu")
+    assert open_device("auto").type in DEVICES
+
+
+def test_a_device_that_is_none_is_a_mistake_of_the_users() -> None:
+    with pytest.raises(UserError, match=r"No device is called 'gpu'.*There are: auto, cpu, cuda, mps"):
+        open_device("gpu")
+    for name, there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())):
+        if not there:
+            with pytest.raises(UserError, match=f"no device '{name}'.*--device cpu"):
+                open_device(name)
+
+
+def test_settling_sets_the_threads_and_flushes_denormals() -> None:
+    settle(2)
+    assert torch.get_num_threads() == 2
+    settle(1)
+    assert torch.get_num_threads() == 1
+    assert (torch.tensor([1e-310], dtype=torch.float64) * 1).item() == 0

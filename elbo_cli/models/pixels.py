@@ -5,7 +5,12 @@ import math
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """log(1 + exp x); linear from 40 on, where float64 sees no difference."""
+    return softplus(x, threshold=40.0)
 
 
 class Pixels(Distribution):
@@ -39,7 +44,7 @@ class BernoulliLogits(Pixels):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, for x that broadcasts against batch and event."""
         # one term and no difference of two large ones: x l - softplus(l) cancels where x = 1 is all but certain
-        return self.total(logsigmoid((2 * value - 1) * self.logits))
+        return self.total(-_softplus((1 - 2 * value) * self.logits))
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x in {0, 1}."""
@@ -67,7 +72,7 @@ class ContinuousBernoulliLogits(BernoulliLogits):
         small = self.logits.abs() < 1e-2
         safe = torch.where(small, torch.ones_like(self.logits), self.logits)
         log_c = torch.where(small, math.log(2) + self.logits.square() / 12, (safe / torch.tanh(safe / 2)).log())
-        return self.total((value - 1) * self.logits + logsigmoid(self.logits) + log_c)
+        return self.total((value - 1) * self.logits - _softplus(-self.logits) + log_c)
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x by the inverse of the distribution function, F(x) = expm1(l x) / expm1(l)."""

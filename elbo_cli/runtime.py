@@ -25,12 +25,21 @@ def derive(seed: int, *path: str | int) -> int:
 def noise(seed: int, *path: str | int, device: torch.device | None = None) -> Iterator[None]:
     """Draw what is inside from the seed derived for `path`; leave the global generators as they were found.
 
-    torch.distributions know only the global generator, so that is the one that is set.
+    torch.distributions know only the global generator, so that is the one that is set. On the CPU it is set directly:
+    `torch.manual_seed` would walk the stack for every other device each time, and this is called for every tile.
     """
     cuda = device is not None and device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else [], enabled=True):
-        torch.manual_seed(derive(seed, *path))
+    if device is not None and device.type != "cpu":
+        with torch.random.fork_rng(devices=[device] if cuda else []):
+            torch.manual_seed(derive(seed, *path))
+            yield
+        return
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(derive(seed, *path))
+    try:
         yield
+    finally:
+        torch.default_generator.set_state(before)
 
 
 def _auto() -> torch.device:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from elbo_cli.bounds.draws import Draws, draw, kl_per_latent
-from elbo_cli.bounds.lower import BOUNDS, elbo, free_bits, kl, reconstruction, tempered
+from elbo_cli.bounds.lower import BOUNDS, Bound, free_bits, kl, reconstruction, tempered
 from elbo_cli.data.split import Dataset, Split
 from elbo_cli.errors import RunError
 from elbo_cli.evaluation import measure
@@ -152,15 +152,15 @@ def _update(experiment: Experiment, split: Split, index: Tensor, beta: float) ->
     model, objective = experiment.model, experiment.objective
     x = split.batch(index)
     qz_x = model.posterior(x)
-    draws = draw(model, x, objective.samples, qz_x)
+    bound = BOUNDS[objective.bound]
+    draws = draw(model, x, objective.samples, qz_x, weights=bound.weights)
     target = draws if beta == 1 else tempered(draws, beta)
     if objective.free_bits:
         per_latent = kl_per_latent(qz_x, model.prior())
         assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
         target = replace(target, kl=free_bits(per_latent, objective.free_bits) * beta)
-    bound = BOUNDS[objective.bound].estimate
     experiment.optimizer.zero_grad()
-    loss = -bound(target).mean()
+    loss = -bound.estimate(target).mean()
     loss.backward()  # type: ignore[no-untyped-call]
     if experiment.plan.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), experiment.plan.clip_norm)
@@ -168,10 +168,12 @@ def _update(experiment: Experiment, split: Split, index: Tensor, beta: float) ->
     return _sums(draws, bound)
 
 
-def _sums(draws: Draws, bound: Callable[[Draws], Tensor]) -> Tensor:
-    with torch.no_grad():
-        # sums, not means: the last batch is short
-        return torch.stack([bound(draws).sum(), elbo(draws).sum(), reconstruction(draws).sum(), kl(draws).sum()])
+@torch.no_grad()
+def _sums(draws: Draws, bound: Bound) -> Tensor:
+    """Sums, not means, because the last batch is short: [bound, ELBO, reconstruction, KL]."""
+    recon, divergence = reconstruction(draws).sum(), kl(draws).sum()
+    total = recon - divergence
+    return torch.stack([bound.estimate(draws).sum() if bound.weights else total, total, recon, divergence])
 
 
 def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:

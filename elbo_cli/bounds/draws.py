@@ -41,7 +41,7 @@ class Draws:
 
 
 def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Log p(x | z) and log p(z), each [K, N], for x [N, ...] and z [K, N, D]."""
+    """log p(x | z) and log p(z), each [K, N], for x [N, ...] and z [K, N, D]."""
     return model.likelihood(z).log_prob(x), model.prior().log_prob(z)
 
 
@@ -51,7 +51,9 @@ def weigh(model: LatentVariableModel, x: Tensor, z: Tensor, log_qz_x: Tensor) ->
     return Draws(z, log_px_z, log_pz, log_qz_x)
 
 
-def draw(model: LatentVariableModel, x: Tensor, K: int, qz_x: Distribution | None = None) -> Draws:
+def draw(
+    model: LatentVariableModel, x: Tensor, K: int, qz_x: Distribution | None = None, *, weights: bool = True
+) -> Draws:
     """K draws z ~ q(z | x) for each datum of x, reparameterised where q allows it.
 
     Args:
@@ -59,11 +61,18 @@ def draw(model: LatentVariableModel, x: Tensor, K: int, qz_x: Distribution | Non
         x: data, [N, ...].
         K: draws for each datum.
         qz_x: q(z | x) if the caller has it already; otherwise `model.posterior(x)`.
+        weights: whether anybody will look at log w. If not, and the KL has a closed form, log p(z) and log q(z | x)
+            are not computed and are nan.
     """
     qz_x = model.posterior(x) if qz_x is None else qz_x
     z = qz_x.rsample((K,)) if qz_x.has_rsample else qz_x.sample((K,))
-    log_px_z, log_pz = log_joint(model, x, z)
-    return Draws(z, log_px_z, log_pz, qz_x.log_prob(z), closed_form_kl(qz_x, model.prior()))
+    pz = model.prior()
+    divergence = closed_form_kl(qz_x, pz)
+    log_px_z = model.likelihood(z).log_prob(x)
+    if divergence is not None and not weights:
+        unknown = torch.full_like(log_px_z, torch.nan, requires_grad=False)
+        return Draws(z, log_px_z, unknown, unknown, divergence)
+    return Draws(z, log_px_z, pz.log_prob(z), qz_x.log_prob(z), divergence)
 
 
 def closed_form_kl(qz_x: Distribution, pz: Distribution) -> Tensor | None:

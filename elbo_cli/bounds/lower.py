@@ -79,9 +79,10 @@ class Bound:
     """A lower bound on log p(x): its estimate from draws, [N] in nats."""
 
     estimate: Callable[[Draws], Tensor]
+    weights: bool = True  # whether it looks at log w; if not, a closed-form KL is all that it needs
 
 
 BOUNDS: dict[str, Bound] = {
-    "elbo": Bound(elbo),
+    "elbo": Bound(elbo, weights=False),
     "iwae": Bound(iwae),
 }

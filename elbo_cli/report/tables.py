@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from elbo_cli.errors import printable
 from elbo_cli.records import Certificate, CurvePoint, Estimate, Evaluation, GapFindings
 
 COLOURS = {"resolved": "bold green", "partial": "bold yellow", "unresolved": "bold red"}
@@ -53,7 +54,7 @@ def latents_table(found: Evaluation) -> RenderableType:
 
 
 def _heading(examples: int, data: str, split: str) -> Text:
-    return Text(f"{examples:,} data of {data}, split {split}", style="bold")
+    return Text(f"{examples:,} data of {printable(data)}, split {split}", style="bold")
 
 
 def gap_screen(found: GapFindings, *, data: str, split: str, about: str) -> RenderableType:
@@ -74,16 +75,16 @@ def gap_screen(found: GapFindings, *, data: str, split: str, about: str) -> Rend
 
 
 def identity_bar(found: GapFindings) -> Text:
-    """log p(x) = ELBO + gap, drawn to scale from the ELBO's reconstruction of things to log p(x)."""
-    gap = max(found.gap.mean, 0.0)
-    scale = max(abs(found.log_px.mean), gap, 1e-9)
-    cells = min(BAR - 1, max(1, round(BAR * gap / scale)))
+    """log p(x) = ELBO + gap as one bar: its whole length is -ELBO, of which the gap is what log p(x) lies above it."""
+    gap, depth = max(found.gap.mean, 0.0), max(abs(found.elbo.mean), 1e-9)
+    cells = min(BAR - 1, max(1, round(BAR * gap / depth)))
     at_least = "" if found.verdict.resolved else "at least "
-    bar = Text()
-    bar.append("█" * (BAR - cells), style="blue").append("█" * cells, style="magenta")
-    bar.append(f"\nlog p(x) {at_least}{found.log_px.mean:.2f}  =  ")
-    bar.append(f"ELBO {found.elbo.mean:.2f}", style="blue").append("  +  ")
-    return bar.append(f"gap {at_least}{found.gap.mean:.2f}", style="magenta").append("\n")
+    bar = Text("ELBO ").append(f"{found.elbo.mean:.2f} ", style="blue")
+    bar.append("▓" * cells, style="magenta").append("░" * (BAR - cells), style="dim")
+    bar.append(" 0\n" if found.log_px.mean < 0 else "\n")  # a density may lie above 0
+    bar.append(" " * len(f"ELBO {found.elbo.mean:.2f} ")).append("└ gap ", style="magenta")
+    bar.append(f"{at_least}{gap:.2f}, up to log p(x) {at_least}{found.log_px.mean:.2f}\n", style="magenta")
+    return bar
 
 
 def _numbers(found: GapFindings) -> Table:

@@ -181,8 +181,7 @@ def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:
     if len(bad):
         batch = first + int(bad[0]) + 1
         raise RunError(
-            f"The loss is not finite at epoch {epoch}, batch {batch}. Lower optim.lr, or set optim.clip_norm=1.0; "
-            "the last good checkpoint is kept."
+            f"The loss is not finite at epoch {epoch}, batch {batch}. Lower optim.lr, or set optim.clip_norm=1.0."
         )
 
 
@@ -202,7 +201,7 @@ def _validated(experiment: Experiment) -> dict[str, Any]:
     if objective.bound != "elbo":
         means["valid_bound"] = measured.iwae.mean().item()
     if not math.isfinite(means["valid_elbo"] or 0.0):
-        raise RunError("The validation ELBO is not finite. Lower optim.lr; the last good checkpoint is kept.")
+        raise RunError("The validation ELBO is not finite. Lower optim.lr, or set optim.clip_norm=1.0.")
     return means
 
 

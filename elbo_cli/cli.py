@@ -48,6 +48,14 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _explain(asked: bool) -> None:
+    if asked:
+        from elbo_cli.report.explain import EXPLANATION
+
+        typer.echo(EXPLANATION, nl=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _elbo(
     version: Annotated[
@@ -111,6 +119,10 @@ def gap(
     ] = "auto",
     delta: Annotated[float, typer.Option(help="Probability that the certificate may fail.")] = 0.05,
     method: Annotated[str, typer.Option(help="auto, importance, ais or exact.")] = "auto",
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", is_eager=True, callback=_explain, help="What each line is and is not, and exit."),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the verdict is resolved.")] = False,
     tile: Annotated[int, typer.Option(min=1, help="Decoder rows computed at once: memory, not the answer.")] = 2048,
     limit: Limit = None,
@@ -133,6 +145,30 @@ def gap(
 
 app.command("gap", short_help="How tight the bound is, with errors, certificate and verdict.")(gap)
 app.command("bound-gap", help="Another name for gap.")(gap)
+
+
+@app.command(short_help="List the runs in a folder, with their best validation ELBO.")
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder of runs.")] = Path("runs"),
+    sort: Annotated[str, typer.Option(help="A column, as started, valid_elbo or epochs.")] = "started",
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder: date, data, epochs, the best validation ELBO, and whether they finished."""
+    screen = Screen(as_json)
+    with reporting_errors(screen):
+        from elbo_cli.errors import UserError
+        from elbo_cli.report.runs_table import list_runs, runs_csv, runs_json, runs_table
+
+        if as_csv and as_json:
+            raise UserError("--csv and --json both want standard output: give one of them.")
+        rows = list_runs(folder, sort)
+        if as_csv:
+            typer.echo(runs_csv(rows), nl=False)
+        elif as_json:
+            screen.emit(runs_json(rows))
+        else:
+            screen.show(runs_table(rows))
 
 
 @app.command(short_help="Say every mistake in a config, or print it resolved.")

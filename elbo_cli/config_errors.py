@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from elbo_cli.errors import UserError
+from elbo_cli.errors import printable as printable  # what places and keys are shown through
 
 Keys = tuple[str | int, ...]
 
@@ -47,9 +48,3 @@ def dotted(keys: Keys) -> str:
     """`('model', 'encoder', 'hidden', 1)` as `model.encoder.hidden[1]`."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{printable(key) or repr(key)}" for key in keys)
     return text.removeprefix(".")
-
-
-def printable(text: str, width: int = 300) -> str:
-    """`text` on one line, without control characters or lone surrogates, cut at `width`: safe for any terminal."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: width + 1])
-    return safe if len(safe) <= width else safe[: width - 3] + "..."

@@ -35,3 +35,18 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
 def need_extra(package: str, extra: str, purpose: str) -> UserError:
     """The error for an optional package that is not installed; it names the extra to install."""
     return UserError(f"{purpose} needs the package '{package}': pip install 'elbo-cli[{extra}]'.")
+
+
+def printable(text: str, width: int = 300) -> str:
+    """`text` on one line, without control characters or lone surrogates, cut at `width`: safe for any terminal."""
+    safe = _escaped(text[: width + 1])
+    return safe if len(safe) <= width else safe[: width - 3] + "..."
+
+
+def shown(text: str) -> str:
+    """Lines for a terminal or a log: what the user named may hold escape sequences, and none of them is obeyed."""
+    return "\n".join(_escaped(line) for line in text.split("\n"))
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

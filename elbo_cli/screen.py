@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from elbo_cli.errors import RunError, UserError
+from elbo_cli.errors import RunError, UserError, shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -43,8 +43,8 @@ class Screen:
         return self._console
 
     def say(self, text: str) -> None:
-        """A line for eyes; what the user typed is never read as markup."""
-        self.console.print(text, soft_wrap=True)
+        """A line for eyes; what the user typed is never read as markup, nor as a terminal's commands."""
+        self.console.print(shown(text), soft_wrap=True)
 
     def show(self, what: "RenderableType") -> None:
         """A table or a picture for eyes."""
@@ -126,7 +126,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _leave(sentence: str, code: int) -> NoReturn:
-    sys.stderr.write(sentence + "\n")
+    sys.stderr.write(shown(sentence) + "\n")
     raise SystemExit(code) from None
 
 

@@ -73,6 +73,7 @@ ROOMS: dict[str, set[str]] = {
     "elbo_cli.runs": {"filelock", "elbo_cli.errors", "elbo_cli.files", "elbo_cli.records"},
     "elbo_cli.report": {
         "rich",
+        "yaml",
         "pandas",
         "numpy",
         "matplotlib",

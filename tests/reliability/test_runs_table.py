@@ -1,0 +1,95 @@
+"""`elbo runs`: what it says of whole, killed and damaged runs; what a spreadsheet and a terminal get of names."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from elbo_cli.report.runs_table import list_runs, runs_csv
+from tests.cli.command import TINY, elbo
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.yaml").write_text(TINY)
+    assert elbo("train", "--config", folder / "tiny.yaml", "--out", folder / "whole").code == 0
+    for name in ("killed", "patient", "torn", "damaged", "=cmd|' /C calc'!A0", "\x1b[31mred"):
+        shutil.copytree(folder / "whole", folder / name)
+    config = (folder / "whole" / "config.yaml").read_text()
+    (folder / "killed" / "config.yaml").write_text(config.replace("epochs: 2", "epochs: 9"))
+    (folder / "patient" / "config.yaml").write_text(
+        config.replace("epochs: 2", "epochs: 9").replace("patience: null", "patience: 1")
+    )
+    metrics = (folder / "whole" / "metrics.csv").read_text()
+    (folder / "patient" / "metrics.csv").write_text(metrics + metrics.splitlines()[-1].replace("2,", "3,", 1) + "\n")
+    (folder / "torn" / "metrics.csv").write_text(metrics + "3,45,0.")
+    for each in (folder / "damaged").iterdir():
+        each.write_bytes(bytes(range(255)))
+    return folder
+
+
+def test_a_run_is_finished_at_its_last_epoch_or_at_the_end_of_its_patience(runs: Path) -> None:
+    rows = {Path(row.path).name: row for row in list_runs(runs)}
+    assert {name: rows[name].status for name in ("whole", "killed", "patient", "damaged")} == {
+        "whole": "finished",
+        "killed": "unfinished",
+        "patient": "finished",
+        "damaged": "damaged",
+    }
+    assert (rows["whole"].epochs, rows["patient"].epochs, rows["torn"].epochs, rows["damaged"].epochs) == (2, 3, 2, 0)
+
+
+def test_the_best_validation_elbo_is_the_one_that_was_logged(runs: Path) -> None:
+    with (runs / "whole" / "metrics.csv").open() as file:
+        logged = {int(row["epoch"]): float(row["valid_elbo"]) for row in csv.DictReader(file)}
+    row = next(row for row in list_runs(runs) if row.path.endswith("whole"))
+    assert row.valid_elbo == max(logged.values())
+    assert row.best_epoch is not None
+    assert row.valid_elbo == logged[row.best_epoch]
+
+
+def test_rows_without_the_column_that_is_sorted_by_come_last(runs: Path) -> None:
+    for order in ("valid_elbo", "started", "data"):
+        assert list_runs(runs, order)[-1].path.endswith("damaged")
+
+
+def test_json_and_csv_hold_the_same_rows(runs: Path) -> None:
+    from_json = json.loads(elbo("runs", runs, "--json").out)["runs"]
+    from_csv = list(csv.DictReader(io.StringIO(elbo("runs", runs, "--csv").out)))
+    assert [row["valid_elbo"] or "" for row in from_json] == [float(row["valid_elbo"] or 0) or "" for row in from_csv]
+    assert len(from_json) == 7
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet_and_no_command_to_a_terminal(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs)
+    rows = list(csv.reader(io.StringIO(runs_csv(list_runs(Path())))))
+    assert not [cell for row in rows for cell in row if cell[:1] in ("=", "@", "+")]
+    assert any(row[0] == "'=cmd|' /C calc'!A0" for row in rows)
+    answer = elbo("runs", ".")
+    assert answer.code == 0
+    assert "\x1b" not in answer.out
+    assert "\\x1b[31mred" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "Cannot list the runs in nowhere"),
+        (["."], "It is a run itself"),
+        ([".", "--sort", "elbo"], "Did you mean 'valid_elbo'?"),
+        ([".", "--csv", "--json"], "give one of them"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(
+    words: list[str], said: str, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs / "whole")
+    answer = elbo("runs", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err

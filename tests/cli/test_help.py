@@ -9,7 +9,7 @@ from elbo_cli.cli import app
 from tests.cli.command import ROOT
 
 SLOW = ("torch", "numpy", "pandas", "matplotlib", "yaml", "safetensors", "rich", "elbo_cli.config", "elbo_cli.commands")
-COMMANDS = ("train", "evaluate", "gap", "bound-gap", "check", "init")
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
 ASK = f"""
 import sys
 from elbo_cli.cli import main
@@ -31,10 +31,8 @@ def test_help_imports_nothing_slow(command: str) -> None:
     assert "\x1b" not in asked.stdout
 
 
-def test_no_other_command_is_left_out() -> None:
-    assert {command.name or command.callback.__name__ for command in app.registered_commands if command.callback} == {
-        *COMMANDS
-    }
+def test_the_commands_of_the_main_job_are_there() -> None:
+    assert {"train", "evaluate", "gap", "bound-gap", "check", "init"} <= {*COMMANDS}
 
 
 @pytest.mark.parametrize("words", ["--version", "", "init", "check configs/digits.yaml"])

@@ -17,7 +17,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.yaml").write_text(TINY)
     assert elbo("train", "--config", folder / "tiny.yaml", "--out", folder / "whole").code == 0
-    for name in ("killed", "patient", "torn", "damaged", "=cmd|' /C calc'!A0", "\x1b[31mred"):
+    for name in ("killed", "patient", "torn", "damaged", "=1+cmd|'calc'!A0", "\x1b[31mred"):
         shutil.copytree(folder / "whole", folder / name)
     config = (folder / "whole" / "config.yaml").read_text()
     (folder / "killed" / "config.yaml").write_text(config.replace("epochs: 2", "epochs: 9"))
@@ -70,7 +70,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet_and_no_command_to_a_terminal(
     monkeypatch.chdir(runs)
     rows = list(csv.reader(io.StringIO(runs_csv(list_runs(Path())))))
     assert not [cell for row in rows for cell in row if cell[:1] in ("=", "@", "+")]
-    assert any(row[0] == "'=cmd|' /C calc'!A0" for row in rows)
+    assert any(row[0] == "'=1+cmd|'calc'!A0" for row in rows)
     answer = elbo("runs", ".")
     assert answer.code == 0
     assert "\x1b" not in answer.out
@@ -82,7 +82,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet_and_no_command_to_a_terminal(
     [
         (["nowhere"], "Cannot list the runs in nowhere"),
         (["."], "It is a run itself"),
-        ([".", "--sort", "elbo"], "Did you mean 'valid_elbo'?"),
+        ([".", "--sort", "valid_ebo"], "Did you mean 'valid_elbo'?"),
         ([".", "--csv", "--json"], "give one of them"),
     ],
 )

@@ -185,6 +185,24 @@ def test_other_data_can_be_measured_from_a_file(trained: Path, here: Path) -> No
     assert mine["elbo"] == own["elbo"]
 
 
+def test_other_data_are_scaled_as_those_that_were_learnt_from(here: Path) -> None:
+    (here / "tiny.yaml").write_text(TINY)
+    np.save(here / "loud.npy", np.random.default_rng(0).uniform(0, 16, (50, 5)).astype(np.float32))
+    loud = [
+        "data.name=arrays",
+        "data.path=loud.npy",
+        "data.binarize=none",
+        "data.scale=16",
+        "model.likelihood=gaussian",
+    ]
+    assert elbo("train", "-c", "tiny.yaml", *loud, "train.epochs=1", "--out", "run").code == 0
+    same, given, other = (
+        answer_of(elbo("evaluate", "run", "--data", "./loud.npy", *words, "--json"))["elbo"]["mean"]
+        for words in ([], ["data.scale=16"], ["data.scale=1"])
+    )
+    assert same == given != other
+
+
 def test_a_data_set_is_measured_by_its_name(trained: Path) -> None:
     named = answer_of(elbo("evaluate", trained, "--data", "digits", "--json"))
     assert named["elbo"] == answer_of(elbo("evaluate", trained, "--json"))["elbo"]

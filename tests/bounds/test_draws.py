@@ -14,7 +14,8 @@ from elbo_cli.bounds.draws import (
     log_joint,
     weigh,
 )
-from elbo_cli.bounds.lower import iwae
+from elbo_cli.bounds.lower import BOUNDS, elbo, iwae
+from elbo_cli.runtime import noise
 from tests.oracles import CASES, MissedMode, WithPosterior, both_modes, random_linear_gaussian, student_posterior
 from tests.oracles.comparison import close
 from tests.statistics import outside, within
@@ -76,6 +77,27 @@ def test_log_joint_is_the_two_terms() -> None:
     log_px_z, log_pz = log_joint(model, x, z.unsqueeze(0))
     close(log_px_z[0], model.likelihood(z).log_prob(x))
     close(log_pz[0], model.prior().log_prob(z))
+
+
+def test_weights_that_nobody_looks_at_are_not_computed() -> None:
+    model = CASES["crude"].build()
+    x = model.data(4)
+    with noise(0, "test_draws"):
+        full = draw(model, x, 3)
+    with noise(0, "test_draws"):
+        light = draw(model, x, 3, weights=False)
+    close(light.z, full.z)
+    close(elbo(light), elbo(full))
+    assert light.log_w.isnan().all(), "nobody can take them for weights"
+    student = student_posterior()
+    assert draw(student, student.data(4), 3, weights=False).log_w.isfinite().all(), "without a closed KL they are its"
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_bound_that_needs_no_weights_says_so_truly(name: str) -> None:
+    model = CASES["crude"].build()
+    value = BOUNDS[name].estimate(draw(model, model.data(4), 3, weights=BOUNDS[name].weights))
+    assert value.isfinite().all()
 
 
 def test_draws_are_reparameterised_where_q_allows_it() -> None:

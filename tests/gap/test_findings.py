@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 import torch
@@ -96,18 +97,25 @@ def test_a_certified_gap_is_never_negative_and_pays_for_the_noise_of_the_elbo() 
 SEEDS, N, DELTA = 200, 8, 0.05
 
 
-def experiments(model: GapOracle, proposal: str, K: int) -> Iterator[dict[str, Tensor]]:
+@cache
+def cells_of(name: str, proposal: str, K: int) -> dict[str, Tensor]:
+    model = CASES[name].build()
+    return columns(run(model, model.data(N).repeat(SEEDS, 1), K=K, proposal=proposal))
+
+
+def experiments(name: str, proposal: str, K: int) -> Iterator[dict[str, Tensor]]:
     """The same N data measured SEEDS times, the repeats on the N axis: every datum of every one has its own noise."""
-    cells = columns(run(model, model.data(N).repeat(SEEDS, 1), K=K, proposal=proposal))
+    cells = cells_of(name, proposal, K)
     for seed in range(SEEDS):
         yield {name: column[seed * N : (seed + 1) * N] for name, column in cells.items()}
 
 
-def built(name: str) -> tuple[GapOracle, float, float]:
+def truths(name: str) -> tuple[float, float]:
+    """Mean log p(x) and mean gap."""
     model = CASES[name].build()
     assert isinstance(model, GapOracle)
     x = model.data(N).float()
-    return model, model.log_px(x).mean().item(), model.gap(x).mean().item()
+    return model.log_px(x).mean().item(), model.gap(x).mean().item()
 
 
 def measured(cells: dict[str, Tensor], name: str) -> Estimate:
@@ -120,10 +128,10 @@ def measured(cells: dict[str, Tensor], name: str) -> Estimate:
 )
 def test_the_certificate_fails_no_oftener_than_it_says(name: str, proposal: str, K: int) -> None:
     """5 % of 200 are 10; Markov's inequality is far from tight, so it may fail on no more than that."""
-    model, truth, gap = built(name)
+    truth, gap = truths(name)
     made = [
         certificate(measured(cells, "log_px"), measured(cells, "elbo"), N, DELTA)
-        for cells in experiments(model, proposal, K)
+        for cells in experiments(name, proposal, K)
     ]
     assert sum((c.log_px_at_least or 0.0) > truth for c in made) <= DELTA * SEEDS
     assert sum((c.gap_at_least or 0.0) > gap for c in made) <= DELTA * SEEDS
@@ -131,8 +139,8 @@ def test_the_certificate_fails_no_oftener_than_it_says(name: str, proposal: str,
 
 def test_without_its_slack_the_certificate_would_fail() -> None:
     """The negative control: from a good proposal the bound itself is above log p(x) about half of the time."""
-    model, truth, _ = built("slightly_crude")
-    bounds = [measured(cells, "log_px").mean for cells in experiments(model, "laplace", 50)]
+    truth, _ = truths("slightly_crude")
+    bounds = [measured(cells, "log_px").mean for cells in experiments("slightly_crude", "laplace", 50)]
     assert 0.3 < sum(bound > truth for bound in bounds) / SEEDS < 0.7
     assert sum(certified_lower(bound, N, DELTA) > truth for bound in bounds) == 0
 
@@ -141,10 +149,10 @@ def test_without_its_slack_the_certificate_would_fail() -> None:
 @pytest.mark.parametrize("what", ["log_px", "gap"])
 def test_the_monte_carlo_interval_covers_as_often_as_it_says(name: str, proposal: str, what: str) -> None:
     """95 % of 200 is 190, with a standard deviation of 3: four of them below is 178. One that never misses is wide."""
-    model, log_px, gap = built(name)
+    log_px, gap = truths(name)
     truth = {"log_px": log_px, "gap": gap}[what]
     covered = narrow = 0
-    for cells in experiments(model, proposal, 200):
+    for cells in experiments(name, proposal, 200):
         estimate = measured(cells, what)
         assert estimate.se_mc is not None
         covered += abs(estimate.mean - truth) < 1.96 * estimate.se_mc

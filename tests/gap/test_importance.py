@@ -82,6 +82,25 @@ def test_any_number_of_draws_is_drawn_and_counted(K: int, proposal: str) -> None
         assert sum(seen) == K, "each draw is decoded once"
 
 
+@pytest.mark.parametrize("proposal", ["auto", "posterior", "laplace"])
+def test_no_draw_is_used_twice(proposal: str) -> None:
+    """Not for two data, not in two tiles, and not to fill a ragged one."""
+    model = CASES["crude"].build()
+    seen: list[Tensor] = []
+
+    class Watching(WithPosterior):
+        def likelihood(self, z: Tensor) -> Distribution:
+            seen.append(z)
+            return super().likelihood(z)
+
+    run(Watching(model, model.posterior), model.data(40), K=100, proposal=proposal)
+    # by their width: a tile of whole blocks, or of the short one; the fit's own points are fewer
+    drawn = torch.cat([z.flatten(0, 1) for z in seen if z.dim() == 3 and z.shape[0] in (64, 36)])
+    expected = 40 * 100 * (1 if proposal == "posterior" else 2)  # and as many of q for the ELBO
+    assert len(drawn) == expected
+    assert len(drawn.unique(dim=0)) == expected
+
+
 def _counting(model: Oracle, seen: list[int]) -> Oracle:
     class Counting(WithPosterior):
         def likelihood(self, z: Tensor) -> Distribution:

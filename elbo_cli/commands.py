@@ -61,8 +61,8 @@ def run_training(
     session = _session(config, overrides, out, resumed, device)
     screen.say(f"{session.folder.path}: {_scale(session)}")
     with _saying_how_to_go_on(session):
-        past, epochs = session.past.last.epoch, session.config.train.epochs
-        trained = sum(1 for _ in watch(journal(session), screen.console, epochs, past))
+        past, epochs = session.past, session.config.train.epochs
+        trained = sum(1 for _ in watch(journal(session), screen.console, epochs, past.last.epoch, past.best))
     records = session.folder.records()  # of earlier sittings too
     if not trained:
         screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")

@@ -167,7 +167,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Kept:
 
 
 @pytest.mark.parametrize("midway", [False, True])
-@pytest.mark.parametrize("at", WRITES[:11])
+@pytest.mark.parametrize("at", WRITES)
 def test_a_kill_at_any_write_leaves_a_run_that_resumes(
     at: int, midway: bool, short: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

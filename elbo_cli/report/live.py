@@ -1,12 +1,12 @@
 """Training as it happens: a table and two bars on a terminal, plain lines anywhere else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, fields
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +18,13 @@ HOUR = 3600.0  # seconds from which a speed is estimated: an epoch may be long
 MEASURING = "measuring"
 
 
-def watch(events: Iterable[EpochRecord | Tick], console: Console, epochs: int, past: int = 0) -> Iterator[EpochRecord]:
+def watch(
+    events: Iterable[EpochRecord | Tick],
+    console: Console,
+    epochs: int,
+    past: int = 0,
+    best: EpochRecord | None = None,
+) -> Iterator[EpochRecord]:
     """Show the events as they come and pass the records on.
 
     Args:
@@ -26,9 +32,10 @@ def watch(events: Iterable[EpochRecord | Tick], console: Console, epochs: int, p
         console: where to.
         epochs: the last one to come.
         past: the last one that was done before.
+        best: the best one before.
     """
     if console.is_terminal and not console.is_dumb_terminal:
-        return _table(events, console, Bars(console, epochs, past))
+        return _table(events, console, Bars(console, epochs, past), best)
     return _lines(events, console)
 
 
@@ -50,19 +57,29 @@ def _plain(value: float) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+class Left(TimeRemainingColumn):
+    """The time that is left, where it can be told."""
+
+    max_refresh = 0.0  # a cached one would show the end of the last epoch at the beginning of the next
+
+    def render(self, task: Task) -> Text:
+        """The time in words, or nothing."""
+        return Text("") if task.time_remaining is None else super().render(task).append(" left")
+
+
 class Bars:
     """How far the training is, and how far its epoch, each with the time that is left."""
 
-    def __init__(self, console: Console, epochs: int, past: int) -> None:
+    def __init__(self, console: Console, epochs: int, past: int, get_time: Callable[[], float] | None = None) -> None:
         self.epoch = past
         self.shown = Progress(
             TextColumn(" {task.description:<9}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("left", style="progress.remaining"),
+            Left(),
             console=console,
             speed_estimate_period=HOUR,
+            get_time=get_time,
         )
         self.whole = self.shown.add_task("epochs", total=epochs, completed=past)
         self.inside = self.shown.add_task(MEASURING, total=None)
@@ -80,9 +97,10 @@ class Bars:
         self.shown.reset(self.inside, description=f"epoch {epoch + 1}")
 
 
-def _table(events: Iterable[EpochRecord | Tick], console: Console, bars: Bars) -> Iterator[EpochRecord]:
+def _table(
+    events: Iterable[EpochRecord | Tick], console: Console, bars: Bars, best: EpochRecord | None
+) -> Iterator[EpochRecord]:
     shown: list[EpochRecord] = []
-    best: EpochRecord | None = None
     with Live(Group(bars.shown), console=console, refresh_per_second=4) as live:
         for event in events:
             if isinstance(event, Tick):

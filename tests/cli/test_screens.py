@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from elbo_cli.records import EpochRecord, Tick
-from elbo_cli.report.live import Bars, epoch_table, line, watch
+from elbo_cli.report.live import Bars, Left, epoch_table, line, watch
 from tests.cli.command import ROOT, TINY, elbo, process
 
 CUT = ("…", "...")
@@ -151,6 +151,32 @@ def test_the_bars_go_on_inside_an_epoch_and_begin_again_with_the_next() -> None:
     assert (inside.completed, inside.finished, inside.description) == (0, False, "epoch 6")
 
 
+def test_the_time_left_is_told_once_it_is_known_and_forgotten_with_the_epoch() -> None:
+    clock = iter(range(1000))
+    console = Console(file=StringIO())
+    bars = Bars(console, 3, 0, get_time=lambda: float(next(clock)))
+    whole, inside = bars.shown.tasks
+    left = next(column for column in bars.shown.columns if isinstance(column, Left))
+    assert left(whole).plain == left(inside).plain == ""
+    for done in (25, 50, 75):
+        bars.tick(Tick(done=done, total=100, what="epoch 1"))
+        assert re.fullmatch(r"(\d:\d\d:\d\d left)?", left(inside).plain)
+    assert left(whole).plain.endswith(" left")
+    bars.turn(1)
+    assert left(inside).plain == ""
+    assert left(whole).plain.endswith(" left")
+
+
+def test_a_best_epoch_from_before_the_stop_stays_the_best() -> None:
+    def out(best: EpochRecord | None) -> str:
+        console = Console(file=StringIO(), force_terminal=True, width=80, height=24)
+        assert [*watch(iter([replace(SHOWN, epoch=6)]), console, 6, 5, best)]
+        return str(console.file.getvalue())
+
+    assert "\x1b[1m" in out(None).rpartition("-103.45")[0].rpartition("\n")[2]
+    assert "\x1b[1m" not in out(replace(SHOWN, valid_elbo=-1.0)).rpartition("-103.45")[0].rpartition("\n")[2]
+
+
 def test_watching_passes_every_record_on_and_closes_the_bars() -> None:
     def events() -> Iterator[EpochRecord | Tick]:
         for epoch in (1, 2):
@@ -181,7 +207,7 @@ def test_a_terminal_shows_table_and_bars_and_gets_its_cursor_back(tmp_path: Path
     (tmp_path / "tiny.yaml").write_text(TINY)
     text = on_a_terminal("train", "--config", "tiny.yaml", "--out", "run", cwd=tmp_path, columns=80, rows=24)
     assert "nats per datum" in text
-    assert re.search(r"epochs +━+ [012]/2 [-:\d]+ left", plain(text))
+    assert re.search(r"epochs +━+ [012]/2 ", plain(text))
     assert "\x1b[?25h" in text.rpartition("\x1b[?25l")[2]
     assert "…" not in text
     assert "Best epoch" in text

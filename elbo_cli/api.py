@@ -11,8 +11,8 @@ import torch
 from elbo_cli import build
 from elbo_cli import config as configs
 from elbo_cli.evaluation import evaluate as evaluate_model
-from elbo_cli.gap.methods import measure_gap
-from elbo_cli.gap.settings import Settings
+from elbo_cli.gap.methods import measure_gap, settled
+from elbo_cli.gap.settings import Settings, default_draws
 from elbo_cli.records import EpochRecord, Evaluation, GapFindings
 from elbo_cli.runtime import finished
 from elbo_cli.subject import Subject, open_subject
@@ -60,7 +60,7 @@ def evaluate(subject: Subject, samples: int = 10) -> Evaluation:
 
 def gap(
     subject: Subject,
-    samples: int = 500,
+    samples: int | None = None,
     *,
     tolerance: float | None = None,
     method: str = "auto",
@@ -71,8 +71,8 @@ def gap(
 
     Args:
         subject: model and data.
-        samples: K, draws for each datum; not used where a tolerance is given.
-        tolerance: nats that log p(x) is wanted to; None: take `samples`.
+        samples: K, draws for each datum; None: 500, unless a tolerance is given or the model allows an exact answer.
+        tolerance: nats that log p(x) is wanted to, in the place of `samples`.
         method: a name in `gap.methods.METHODS`.
         proposal: a name in `gap.proposals.PROPOSALS`.
         delta: probability that the certificate may fail.
@@ -81,5 +81,6 @@ def gap(
         UserError: there is no such method or proposal.
         RunError: the model gives no finite number.
     """
-    settings = Settings(K=samples, proposal=proposal, delta=delta, seed=subject.seed, device=subject.device)
-    return finished(measure_gap(subject.model, subject.split, method, settings.to(tolerance)))
+    K = samples or default_draws(method)
+    settings = Settings(K=K, proposal=proposal, delta=delta, seed=subject.seed, device=subject.device).to(tolerance)
+    return finished(measure_gap(subject.model, subject.split, settled(method, samples, proposal), settings))

@@ -136,10 +136,10 @@ def gap(
     screen = Screen(as_json)
     with reporting_errors(screen):
         from elbo_cli.commands import Chosen, Wanted, run_gap
-        from elbo_cli.gap.settings import DRAWS, Settings
+        from elbo_cli.gap.settings import Settings, default_draws
 
         chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
-        settings = Settings(K=samples or DRAWS.get(method, 500), proposal=proposal, delta=delta, rows=tile)
+        settings = Settings(K=samples or default_draws(method), proposal=proposal, delta=delta, rows=tile)
         run_gap(screen, chosen, method, settings, Wanted(samples, tolerance, out, strict))
 
 

@@ -13,14 +13,14 @@ from rich.progress import Progress
 from elbo_cli import config as configs
 from elbo_cli.errors import RunError, UserError, choose
 from elbo_cli.evaluation import evaluate
-from elbo_cli.gap.methods import METHODS, measure_gap
+from elbo_cli.gap.methods import METHODS, measure_gap, settled
 from elbo_cli.gap.proposals import PROPOSALS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.journal import Session, journal, resume, start
 from elbo_cli.records import EvaluationRow, GapFindings, GapRow, Tick
 from elbo_cli.report.live import watch
 from elbo_cli.report.rows import refuse_path, write_rows
-from elbo_cli.report.tables import evaluation_json, evaluation_table, gap_json, gap_screen, latents_table
+from elbo_cli.report.tables import drawing, evaluation_json, evaluation_table, gap_json, gap_screen, latents_table
 from elbo_cli.report.training import closing, training_json
 from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen, Stopped
@@ -159,6 +159,7 @@ def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, wan
     wanted.refuse_nonsense()
     if not 0 < settings.delta < 1:
         raise UserError(f"--delta {settings.delta:g} is no probability: give a number between 0 and 1, as 0.05.")
+    method = settled(method, wanted.samples, settings.proposal)
     choose(METHODS, method, "method")  # before the data are opened
     choose(PROPOSALS, settings.proposal, "proposal")
     subject = chosen.open()
@@ -188,8 +189,8 @@ def _behind_a_bar(screen: Screen, work: Generator[Tick, None, T]) -> T:
 
 
 def _show_gap(screen: Screen, subject: Subject, found: GapFindings, seconds: float) -> None:
-    drawn = f"K = {found.samples:,} draws of the proposal '{found.proposal}', seed {subject.seed}, {seconds:.1f} s"
-    about = f"{drawn}\n{found.why}" if found.why else drawn
+    about = f"{drawing(found)}, seed {subject.seed}, {seconds:.1f} s"
+    about = f"{about}\n{found.why}" if found.why else about
     screen.show(gap_screen(found, data=subject.data, split=subject.split.name, about=about))
     head = {"checkpoint": subject.name, "data": subject.data, "split": subject.split.name}
     screen.emit(head | gap_json(found) | {"seed": subject.seed, "seconds": round(seconds, 3)})

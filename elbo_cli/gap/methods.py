@@ -6,6 +6,7 @@ from dataclasses import replace
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
+from elbo_cli.gap.exact import applies, exact
 from elbo_cli.gap.importance import importance
 from elbo_cli.gap.pilot import cheapest
 from elbo_cli.gap.settings import Settings
@@ -23,6 +24,9 @@ def sampling(model: LatentVariableModel, split: Split, settings: Settings) -> Wo
 
 def automatic(model: LatentVariableModel, split: Split, settings: Settings) -> Work:
     """The cheapest way that gives an answer: exact where it applies, else sampling from the cheapest proposal."""
+    if applies(model, next(split.blocks(2))) is not None:
+        found = yield from exact(model, split, settings)
+        return replace(found, why="exact, because this model allows it; --method importance samples all the same")
     why = ""
     if settings.adaptive and settings.proposal == "auto":
         settings, why = cheapest(model, split, settings)
@@ -33,7 +37,13 @@ def automatic(model: LatentVariableModel, split: Split, settings: Settings) -> W
 METHODS: dict[str, Method] = {
     "auto": automatic,
     "importance": sampling,
+    "exact": exact,
 }
+
+
+def settled(method: str, samples: int | None, proposal: str) -> str:
+    """The method that a user means: who settles the draws or where they come from means sampling, not `auto`."""
+    return "importance" if method == "auto" and (samples is not None or proposal != "auto") else method
 
 
 def measure_gap(model: LatentVariableModel, split: Split, method: str, settings: Settings) -> Work:

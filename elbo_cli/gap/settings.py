@@ -4,10 +4,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-DRAWS = {"ais": 16}  # chains of annealing, where the user gives no number; 500 draws elsewhere
 CPU = torch.device("cpu")
 DATA_TILE = 32  # data to a tile
 DRAW_TILE = 64  # draws to a tile: together the unit of noise, so that the answer depends on the seed and nothing else
+
+
+def default_draws(method: str) -> int:
+    """K where the user gives none: chains of annealing are long and few."""
+    return 16 if method == "ais" else 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,6 +74,14 @@ def gap_screen(found: GapFindings, *, data: str, split: str, about: str) -> Rend
     )
 
 
+def drawing(found: GapFindings) -> str:
+    """How the number was come by, in a few words."""
+    if found.method == "exact":
+        return "exact, without sampling"
+    drawn = "chains of annealing from" if found.method == "ais" else "draws of"
+    return f"K = {found.samples:,} {drawn} the proposal '{found.proposal}'"
+
+
 def identity_bar(found: GapFindings) -> Text:
     """log p(x) = ELBO + gap as one bar: its whole length is -ELBO, of which the gap is what log p(x) lies above it."""
     gap, depth = max(found.gap.mean, 0.0), max(abs(found.elbo.mean), 1e-9)
@@ -106,6 +114,8 @@ def _certificate(found: GapFindings) -> Text:
     sure = found.certified
     if sure.log_px_at_least is None:
         return Text(f"No certificate: {sure.withheld}.", style="yellow")
+    if found.method == "exact":
+        return Text("Exact: no certificate is needed.")
     line = f"With probability {1 - sure.delta:.0%}: mean log p(x) of these data >= {sure.log_px_at_least:.3f}"
     return Text(line if sure.gap_at_least is None else f"{line}, gap >= {sure.gap_at_least:.3f}")
 

@@ -19,6 +19,7 @@ from elbo_cli.records import EpochRecord, titles
 FORMAT = 1
 KEY, SEAL = "elbo", "sha256"  # of the safetensors metadata: what is said of the tensors, and the checksum of it all
 WEIGHTS, MOMENTS = "model/", "optim/"
+LONGEST = 2**26  # bytes of a header; a thousand tensors take 100 kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +70,36 @@ def read(path: Path) -> Checkpoint:
         UserError: it is no checkpoint of elbo's, is truncated, or some byte of it changed.
     """
     try:
-        content = path.read_bytes()
-        tensors = parse(content)
+        metadata = _metadata(path)
+        tensors = parse(path.read_bytes())
     except OSError as error:
         raise UserError(f"Cannot read the checkpoint {path}: {error.strerror or error}.") from error
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is not a whole safetensors file ({error}). Give a checkpoint that elbo train wrote."
         ) from error
-    metadata = _metadata(path, content)
     if metadata.get(SEAL) != checksum(tensors, metadata[KEY]):
         raise UserError(f"{path} is damaged: its content does not match its checksum. Use another copy of it.")
-    return Checkpoint(path, _header(path, metadata[KEY]), tensors)
+    try:
+        return Checkpoint(path, _header(path, metadata[KEY]), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # sealed, and yet not by elbo
+        raise UserError(f"{path} is no checkpoint that elbo train wrote ({type(error).__name__}: {error}).") from error
 
 
-def _metadata(path: Path, content: bytes) -> dict[str, str]:
-    """What `write` put into the file's header, which is itself JSON behind its length."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata = header.get("__metadata__", {})
+def _metadata(path: Path) -> dict[str, str]:
+    """What `write` put into the file's header, which is itself JSON behind its length.
+
+    The file is as long as its header says, before any more of it is read: what is not, could fill the memory.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > LONGEST:
+            raise ValueError(f"its header would have {length:,} bytes")
+        header = json.loads(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    size = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if size != path.stat().st_size:
+        raise ValueError(f"it promises {size:,} bytes and has {path.stat().st_size:,}")
     if KEY not in metadata:
         raise UserError(
             f"{path} is a safetensors file, but not one of elbo's. Give a checkpoint that elbo train wrote."
@@ -95,12 +108,14 @@ def _metadata(path: Path, content: bytes) -> dict[str, str]:
 
 
 def _header(path: Path, text: str) -> Header:
-    about = json.loads(text)  # whole, since its checksum is right
+    about = json.loads(text)
     if about["format"] != FORMAT or not about["last"].keys() <= set(titles(EpochRecord)):
         raise UserError(
             f"{path} was written by another version of elbo, in format {about['format']}; this one reads {FORMAT}. "
             "Use the version that wrote it, or train again."
         )
+    if not isinstance(about["config"], str):
+        raise TypeError("its config is no text")
     return Header(
         config=about["config"],
         shape=tuple(about["shape"]),

@@ -156,29 +156,37 @@ def _series(
         os.close(inlet)
         _attempts(outlet, [case for _, case in cases[start:]], attempt, memory)
     os.close(outlet)
-    with os.fdopen(inlet, "rb", buffering=0) as answers:
-        while start < len(cases):
-            answer, why = _answer(answers.fileno(), seconds)
-            tally.count(cases[start][0], answer if answer is None or not why else why)
-            start += 1
-            if why:
-                os.kill(pid, signal.SIGKILL)
-                break
+    answers = Answers(inlet)
+    while start < len(cases):
+        said, why = answers.next(seconds)
+        tally.count(cases[start][0], why or said)
+        start += 1
+        if why:
+            os.kill(pid, signal.SIGKILL)
+            break
+    os.close(inlet)
     os.waitpid(pid, 0)
     return start
 
 
-def _answer(pipe: int, seconds: float) -> tuple[str | None, str]:
-    """What the child says of a case; and why it says nothing, where it does not."""
-    text = b""
-    while not text.endswith(b"\n"):
-        if not select.select([pipe], [], [], seconds)[0]:
-            return "", f"hangs: no answer in {seconds:g} s"
-        if not (read := os.read(pipe, 65536)):
-            return "", "the process ended"
-        text += read
-    said: str | None = json.loads(text)
-    return said, ""
+@dataclass(slots=True)
+class Answers:
+    """What a child says of its cases, a line of JSON for each."""
+
+    pipe: int
+    text: bytes = b""
+
+    def next(self, seconds: float) -> tuple[str | None, str]:
+        """Of the next case; and why there is nothing, where the child is silent."""
+        while b"\n" not in self.text:
+            if not select.select([self.pipe], [], [], seconds)[0]:
+                return None, f"hangs: no answer in {seconds:g} s"
+            if not (read := os.read(self.pipe, 65536)):
+                return None, "the process ended"
+            self.text += read
+        line, _, self.text = self.text.partition(b"\n")
+        said: str | None = json.loads(line)
+        return said, ""
 
 
 def _attempts(pipe: int, cases: Sequence[T], attempt: Callable[[T], str | None], memory: int | None) -> None:

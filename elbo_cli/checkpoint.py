@@ -19,6 +19,7 @@ from elbo_cli.records import EpochRecord, titles
 FORMAT = 1
 KEY, SEAL = "elbo", "sha256"  # of the safetensors metadata: what is said of the tensors, and the checksum of it all
 WEIGHTS, MOMENTS = "model/", "optim/"
+WIDEST = 2**31  # of a datum, along one axis
 LONGEST = 2**26  # bytes of a header; a thousand tensors take 100 kB
 
 
@@ -74,7 +75,7 @@ def read(path: Path) -> Checkpoint:
         tensors = parse(path.read_bytes())
     except OSError as error:
         raise UserError(f"Cannot read the checkpoint {path}: {error.strerror or error}.") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path} is not a whole safetensors file ({error}). Give a checkpoint that elbo train wrote."
         ) from error
@@ -82,7 +83,7 @@ def read(path: Path) -> Checkpoint:
         raise UserError(f"{path} is damaged: its content does not match its checksum. Use another copy of it.")
     try:
         return Checkpoint(path, _header(path, metadata[KEY]), tensors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # sealed, and yet not by elbo
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:  # sealed, and yet not by elbo
         raise UserError(f"{path} is no checkpoint that elbo train wrote ({type(error).__name__}: {error}).") from error
 
 
@@ -114,8 +115,8 @@ def _header(path: Path, text: str) -> Header:
             f"{path} was written by another version of elbo, in format {about['format']}; this one reads {FORMAT}. "
             "Use the version that wrote it, or train again."
         )
-    if not isinstance(about["config"], str):
-        raise TypeError("its config is no text")
+    if not isinstance(about["config"], str) or not all(type(n) is int and 0 < n <= WIDEST for n in about["shape"]):
+        raise TypeError("its config is no text, or its shape no shape")
     return Header(
         config=about["config"],
         shape=tuple(about["shape"]),

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.report.live import Bars, Left, epoch_table, line, watch
+from elbo_cli.screen import Screen
 from tests.cli.command import ROOT, TINY, elbo, process
 
 CUT = ("…", "...")
@@ -42,7 +43,7 @@ SHOWN = EpochRecord(
 
 @pytest.fixture(scope="module")
 def piped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Standard output of the main job in pipes of 80 columns."""
+    """Standard output of the main job in pipes: of 80 columns, and of 40, where the tables have more."""
     here = tmp_path_factory.mktemp("piped")
     (here / "tiny.yaml").write_text(TINY)
     jobs = {
@@ -50,7 +51,8 @@ def piped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "evaluate": ("evaluate", "run"),
         "gap": ("gap", "run", "--samples", "20", "--limit", "20"),
     }
-    answers = {name: process(*words, cwd=here, COLUMNS="80", LINES="24") for name, words in jobs.items()}
+    columns = {"train": "80", "evaluate": "80", "gap": "40"}
+    answers = {name: process(*words, cwd=here, COLUMNS=columns[name]) for name, words in jobs.items()}
     assert [answer.err for answer in answers.values()] == ["", "", ""]
     return {name: answer.out for name, answer in answers.items()}
 
@@ -78,16 +80,31 @@ def test_a_pipe_that_knows_no_greek_stops_nobody(tmp_path: Path, trained: Path) 
 
 
 def test_a_reader_that_goes_away_is_no_traceback(trained: Path, tmp_path: Path) -> None:
-    running = subprocess.run(
-        f"'{sys.executable}' -m elbo_cli evaluate '{trained}' --split train | head -c 1",
-        shell=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert running.stderr == ""
+    command = f"'{sys.executable}' -m elbo_cli evaluate '{trained}' --json --limit 3 | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "3 data of digits" in ended.stderr
+    assert "Error" not in ended.stderr
+
+
+def test_what_json_cannot_say_is_null_wherever_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen(as_json=True).emit({"a": float("nan"), "b": [{"c": float("-inf")}, (1.5,)], "d": None, "e": 3})
+    assert capsys.readouterr().out == '{"a": null, "b": [{"c": null}, [1.5]], "d": null, "e": 3}\n'
+
+
+class Log(StringIO):
+    """A file that knows how much of it has left the buffer."""
+
+    flushed = ""
+
+    def flush(self) -> None:
+        self.flushed = self.getvalue()
+
+
+def test_every_line_has_left_the_buffer_when_its_epoch_is_over() -> None:
+    log = Log()
+    for epoch, _ in enumerate(watch(iter([SHOWN, SHOWN]), Console(file=log, force_terminal=False), 2), 1):
+        assert log.flushed.count("epoch=1 ") == epoch
 
 
 def test_a_line_keeps_its_digits_and_leaves_out_what_was_not_measured() -> None:

@@ -174,7 +174,25 @@ def test_a_resumed_run_sums_up_all_of_its_epochs(here: Path) -> None:
     assert [text in resumed.out for text in sums] == [True, True]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "gap"])
+def test_a_stopped_measurement_says_no_more_than_that(
+    command: str, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(VAE, "likelihood", interrupted)
+    answer = elbo(command, trained, "--json")
+    assert (answer.code, answer.out, answer.err) == (130, "", "Stopped.\n")
+
+
 def test_a_signal_of_the_caller_is_given_back(trained: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    assert elbo("evaluate", trained, "--limit", 3).code == 0
-    assert signal.getsignal(signal.SIGTERM) is before
+    def own(*_: object) -> None:
+        pass
+
+    before = signal.signal(signal.SIGTERM, own)
+    try:
+        assert elbo("evaluate", trained, "--limit", 3).code == 0
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)

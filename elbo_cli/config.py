@@ -213,7 +213,7 @@ class Config(Section):
     """A whole experiment."""
 
     seed: Whole = Field(0, description="where all randomness starts")
-    threads: Count = Field(1, description="CPU threads; the last bits of a result depend on it")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads; the last bits of a result depend on it")
     data: Data = Field(IdxImages(), description="what to learn from; each source has keys of its own")
     model: Model = Field(Model(), description="p(z), q(z|x) and p(x|z)")
     objective: Objective = Field(Objective(), description="what training maximises")

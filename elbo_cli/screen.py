@@ -18,6 +18,8 @@ from elbo_cli.errors import RunError, UserError, shown
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+# what torch says of a size that it cannot have
+BEYOND = r"out of memory|allocate memory|Storage size calculation overflow|Overflow when unpacking"
 WIDE = 160  # a pipe has no width: nothing is cut there
 
 
@@ -117,7 +119,7 @@ def _unforeseen(error: Exception) -> str:
     """What is said of an exception that nothing expected; ELBO_TRACEBACK=1 shows all of it."""
     if os.environ.get("ELBO_TRACEBACK"):
         traceback.print_exception(error)
-    if isinstance(error, MemoryError) or re.search(r"out of memory|allocate memory", str(error)):
+    if isinstance(error, MemoryError) or re.search(BEYOND, str(error)):
         return "there is not enough memory. A smaller model, train.batch_size, --tile or --limit needs less."
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     if isinstance(error, OSError):

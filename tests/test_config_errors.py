@@ -25,7 +25,7 @@ BAD = [
     ("seed:", "1: seed: found nothing, allowed: a whole number >= 0."),
     ("seed: [1]", "1: seed: found a list of 1, allowed: a whole number >= 0."),
     ("seed: {a: 1}", "1: seed: found a section with the keys a, allowed: a whole number >= 0."),
-    ("threads: 0", f"1: threads: found 0, {WHOLE} >= 1."),
+    ("threads: 0", f"1: threads: found 0, {WHOLE} from 1 to 1024."),
     ("train:\n  epochs: 1e3", f"2: train.epochs: found 1e3, {WHOLE} >= 1. Write 1000."),
     ("train:\n  epochs: many", f"2: train.epochs: found 'many', {WHOLE} >= 1."),
     ("train: {patience: 0}", f"1: train.patience: found 0, {WHOLE} >= 1 or null."),
@@ -208,7 +208,7 @@ def test_a_bad_override_is_one_line_that_quotes_it(override: str, line: str) -> 
 
 def test_an_override_given_twice_is_a_mistake_and_all_are_told_after_the_files() -> None:
     assert mistakes("threads: 0", ["seed=1", "optim.lr=0", "seed=2"]) == [
-        "c.yaml:1: threads: found 0, allowed: a whole number >= 1.",
+        "c.yaml:1: threads: found 0, allowed: a whole number from 1 to 1024.",
         "seed=2: the key is given twice; the first is seed=1. Keep one.",
         "optim.lr=0: optim.lr: found 0, allowed: a number > 0.",
     ]

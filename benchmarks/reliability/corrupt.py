@@ -1,4 +1,4 @@
-"""Truncated, flipped and exploding files at every entrance: a sentence, the right answer, and bounded time and memory."""
+"""Truncated, flipped and exploding files: a sentence or the right answer, in bounded time and memory."""
 
 import gzip
 import io

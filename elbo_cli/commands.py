@@ -179,7 +179,7 @@ T = TypeVar("T")
 def _behind_a_bar(screen: Screen, work: Generator[Tick, None, T]) -> T:
     """Run a piece of work to its result, behind a bar with the time left on a terminal."""
     with Progress(console=screen.console, transient=True, disable=not screen.console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("measuring", total=None)
         while True:
             try:
                 tick = next(work)

@@ -110,6 +110,14 @@ def test_the_gap_answers_in_json(trained: Path) -> None:
     assert found["verdict"] in ("resolved", "partial", "unresolved")
 
 
+def test_the_gap_answers_with_the_same_keys_whatever_method_is_chosen(trained: Path) -> None:
+    for words in ([], ["--tolerance", 0.5], ["--method", "importance"], ["--proposal", "posterior"]):
+        found = answer_of(elbo("gap", trained, "--limit", 3, *words, "--json"))
+        assert found.keys() >= KEYS["gap"], words
+        assert found["khat"].keys() == {"median", "above_threshold"}
+        assert found["certified"].keys() >= {"log_px_at_least", "gap_at_least", "delta"}
+
+
 def test_what_json_cannot_say_is_null(trained: Path) -> None:
     found = answer_of(elbo("gap", trained, "--samples", 1, "--limit", 1, "--json"))
     assert found["log_px"]["se_mc"] is None

@@ -110,15 +110,16 @@ def _runs(folder: Path, run: Path) -> None:
     (folder / "rows" / "metrics.csv").write_text("".join([lines[0], "1,2\n", lines[-1]]))
     (folder / "begun").mkdir()  # killed before its first epoch
     (folder / "begun" / "config.yaml").write_text(config.replace("schedule: constant", "schedule: cosine"))
-    _moved(folder)
+    _more_runs(folder)
 
 
-def _moved(folder: Path) -> None:
-    """A run whose data have changed behind its back."""
+def _more_runs(folder: Path) -> None:
+    """A run whose data have changed behind its back, and one of three latents."""
     np.save(folder / "moving.npy", BINARY)
-    words = ["data.name=arrays", f"data.path={folder / 'moving.npy'}", "data.binarize=none", "train.epochs=1"]
-    answer = elbo("train", "--config", folder / "tiny.yaml", *words, "--out", folder / "moved")
-    assert answer.code == 0, answer.err
+    words = ["data.name=arrays", f"data.path={folder / 'moving.npy'}", "data.binarize=none"]
+    for name, more in {"moved": words, "wide": ["model.latent_dim=3"]}.items():
+        answer = elbo("train", "--config", folder / "tiny.yaml", "train.epochs=1", *more, "--out", folder / name)
+        assert answer.code == 0, answer.err
     np.save(folder / "moving.npy", 1 - BINARY)
 
 

@@ -1,0 +1,255 @@
+"""Random configs, mutated configs and random command lines: a result, or a sentence."""
+
+import io
+import math
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from benchmarks.reliability.child import Ended, elbo, fork, trials, unsaid
+from benchmarks.reliability.corrupt import TINY
+from benchmarks.reliability.tally import Tally, counting
+from elbo_cli import build
+from elbo_cli import config as configs
+from elbo_cli.errors import RunError, UserError
+from elbo_cli.training import records
+
+CASES = 5000
+LINES = 1500
+SECONDS = 60.0
+JUNK = st.sampled_from(
+    ["", "null", "true", "no", "-1", "0", "1e-3", ".nan", "-.inf", "1e999", "9223372036854775807", "9" * 500, "[]", "{}"]
+    + ["[1, 2", "a: b", "!!int 3", "&x 1", "*x", "'", '"', "\x00", "\x1b[31m", "\u202e", "é", "[[[]]]", "{a: {b: c}}", "- x"]
+    + ["digits", "gaussian", "../..", "-", "--json", "=", "data.name=", "module:factory", "1:2"]
+) | st.text(max_size=8)
+
+
+def run(count: int | None) -> Iterator[Tally]:
+    """Each kind so many times; of command lines 0.3 as many."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _furnish(folder)
+        os.chdir(folder)
+        subjects: list[tuple[str, st.SearchStrategy[Any], Callable[[Any], str | None], int]] = [
+            ("valid configs: check, build, an epoch", configs_of(folder), _one_epoch, count or CASES),
+            ("mutated configs: check", mutated(configs_of(folder)), partial(_checked, folder), count or CASES),
+            ("overrides: check", st.lists(override(), max_size=4), _overridden, count or CASES),
+            ("command lines", lines(), _typed, int((count or CASES) * 0.3)),
+        ]
+        for name, strategy, attempt, wanted in subjects:
+            with counting(name) as tally:
+                cases = [(repr(case)[:600], case) for case in examples(strategy, wanted)]
+                trials(tally, cases, attempt, seconds=SECONDS, memory=2**33)
+            yield tally
+
+
+def examples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
+    """So many examples, the same ones each time."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def collect(case: Any) -> None:
+        found.append(case)
+
+    collect()
+    dice = random.Random(0)
+    return [*found, *(dice.choice(found) for _ in range(count - len(found)))][:count]
+
+
+def _furnish(folder: Path) -> None:
+    dice = np.random.default_rng(0)
+    np.save(folder / "grey.npy", dice.random((30, 6), dtype="f4"))
+    np.save(folder / "binary.npy", (dice.random((30, 8, 8)) > 0.5).astype("u1"))
+    np.save(folder / "colour.npy", dice.integers(0, 256, (24, 8, 8, 3), dtype="u1"))
+    np.save(folder / "counts.npy", dice.poisson(3.0, (30, 5)).astype("f8"))
+    np.save(folder / "loud.npy", dice.normal(0, 1e6, (30, 5)))
+    np.save(folder / "half.npy", dice.random((30, 5)).astype("f2"))
+    (folder / "tiny.yaml").write_text(TINY)
+    fork(lambda: elbo("train", "--config", folder / "tiny.yaml", "--out", folder / "run"), folder / "log").wait()
+
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+SMALL = st.sampled_from([1e-30, 1e-8, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e8, 1e30])
+SIZES = st.lists(st.integers(1, 6), max_size=2)
+
+
+@st.composite
+def configs_of(draw: Draw, folder: Path) -> dict[str, Any]:
+    """A config of which every key is one that the schema takes, and the sizes are small."""
+    pick: Callable[..., Any] = lambda *options: draw(st.sampled_from(options))  # noqa: E731
+    likelihood = pick(*_names(configs.Model, "likelihood"))
+    bound = pick(*_names(configs.Objective, "bound"))
+    model = {
+        "latent_dim": draw(st.integers(1, 6)),
+        "likelihood": likelihood,
+        "bias_from_data": draw(st.booleans()),
+        "init": pick(*_names(configs.Model, "init")),
+        "encoder": _network(draw),
+        "decoder": _network(draw),
+    }
+    if likelihood == "gaussian":
+        model["sigma"] = draw(st.sampled_from(["shared", "per_pixel", None]) | SMALL)
+    if likelihood in ("categorical", "discretized_logistic"):
+        model["levels"] = draw(st.sampled_from([2, 3, 16, 256]))
+    objective = {
+        "bound": bound,
+        "samples": draw(st.integers(1, 4)),
+        "beta": draw(st.just(0.0) | SMALL),
+        "beta_warmup_epochs": pick(0, 1, 5),
+    }
+    if bound == "elbo":
+        objective["free_bits"] = draw(st.just(0.0) | SMALL)
+    optim = {
+        "name": pick(*_names(configs.Optim, "name")),
+        "lr": draw(SMALL),
+        "betas": [pick(0.0, 0.5, 0.9, 0.999999), pick(0.0, 0.9, 0.999)],
+        "eps": draw(SMALL),
+        "schedule": pick(*_names(configs.Optim, "schedule")),
+        "clip_norm": draw(st.none() | SMALL),
+    }
+    train = {
+        "epochs": 1,
+        "batch_size": pick(1, 2, 7, 50, 10**6, 2**63 - 1),
+        "patience": pick(None, 1, 2**63 - 1),
+        "gap_every": pick(0, 1, 3),
+        "gap_samples": pick(2, 3, 8),
+        "gap_examples": pick(1, 3, 10**9),
+    }
+    seed = pick(0, 1, 2**31, 2**63 - 1)
+    return {"seed": seed, "data": _data(draw, folder), "model": model, "objective": objective} | {
+        "optim": optim,
+        "train": train,
+    }
+
+
+def _names(section: type[BaseModel], key: str) -> tuple[str, ...]:
+    names: tuple[str, ...] = section.model_fields[key].annotation.__args__  # type: ignore[union-attr]
+    return names
+
+
+def _network(draw: Draw) -> dict[str, Any]:
+    kind = draw(st.sampled_from(_names(configs.Network, "kind")))
+    more = {"channels": draw(SIZES)} if kind == "conv" else {}
+    activation = draw(st.sampled_from(_names(configs.Network, "activation")))
+    norm = draw(st.sampled_from(_names(configs.Network, "norm")))
+    return {"kind": kind, "hidden": draw(SIZES), "activation": activation, "norm": norm} | more
+
+
+def _data(draw: Draw, folder: Path) -> dict[str, Any]:
+    binarize = draw(st.sampled_from(["none", "threshold", "fixed", "dynamic"]))
+    kind = draw(st.sampled_from(["digits", "linear_gaussian", "arrays", "arrays", "mnist"]))
+    if kind == "digits":
+        return {"name": kind, "binarize": binarize, "valid": draw(st.integers(1, 99)), "test": 1660}
+    if kind == "linear_gaussian":
+        sizes = {key: draw(st.integers(1, 12)) for key in ("dim", "latent_dim", "train", "valid", "test")}
+        return {"name": kind, "sigma": draw(SMALL)} | sizes
+    if kind == "mnist":
+        return {"name": kind, "root": str(folder), "binarize": binarize}
+    file = draw(st.sampled_from(["grey", "binary", "colour", "counts", "loud", "half"]))
+    shares = {key: draw(st.sampled_from([0.1, 0.5, 1, 5, 1000])) for key in ("valid", "test")}
+    scale = draw(st.just("auto") | SMALL)
+    return {"name": kind, "path": str(folder / f"{file}.npy"), "binarize": binarize, "scale": scale} | shares
+
+
+def _one_epoch(tree: dict[str, Any]) -> str | None:
+    """A record of finite numbers, or a sentence."""
+    try:
+        config = configs.loads(yaml.safe_dump(tree))
+        if configs.loads(configs.dump(config)) != config:
+            return "what was resolved reads otherwise"
+        record = next(records(build.experiment(config)))
+    except (UserError, RunError) as error:
+        return f"~refused ({type(error).__name__})" if str(error).strip() else "an empty sentence"
+    seen = (record.train_elbo, record.valid_elbo or 0.0, record.valid_kl or 0.0)
+    return "~trained" if all(map(math.isfinite, seen)) else f"numbers that are none: {seen}"
+
+
+@st.composite
+def mutated(draw: Draw, whole: st.SearchStrategy[dict[str, Any]]) -> str:
+    """A config's text with a few lines made wrong."""
+    lines = yaml.safe_dump(draw(whole)).splitlines()
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(lines) - 1))
+        key = lines[at].partition(":")[0]
+        what = draw(st.sampled_from(["value", "key", "twice", "indent", "gone", "cut", "noise"]))
+        lines[at] = {
+            "value": f"{key}: {draw(JUNK)}",
+            "key": lines[at].replace(key.strip() or "-", draw(JUNK) or "x", 1),
+            "twice": f"{lines[at]}\n{lines[at]}",
+            "indent": " " * draw(st.integers(0, 5)) + lines[at].lstrip(),
+            "gone": "",
+            "cut": lines[at][: draw(st.integers(0, 9))],
+            "noise": lines[at] + draw(JUNK),
+        }[what]
+    return "\n".join(lines)
+
+
+def _checked(folder: Path, text: str) -> str | None:
+    (folder / "mutated.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    return _counted(said("check", "mutated.yaml"))
+
+
+@st.composite
+def override(draw: Draw) -> str:
+    """KEY=VALUE, more or less."""
+    section = draw(st.sampled_from(["data", "model", "objective", "optim", "train", "model.encoder", "x", ""]))
+    keys = ["name", "path", "latent_dim", "hidden", "lr", "betas", "epochs", "bound", "sigma", "likelihood", ""]
+    key, value = draw(st.sampled_from(keys) | JUNK), draw(JUNK)
+    return f"{section}.{key}={value}" if draw(st.booleans()) else f"{key}={value}"
+
+
+def _overridden(words: list[str]) -> str | None:
+    return _counted(said("check", "tiny.yaml", "--", *words))
+
+
+def lines() -> st.SearchStrategy[list[str]]:
+    """Command lines: mostly words that the tool knows, in any order."""
+    commands = st.sampled_from(["train", "evaluate", "gap", "bound-gap", "check", "init", "runs", "--version", "--help"])
+    known = (
+        ["--config", "tiny.yaml", "--out", "out", "x.csv", "--resume", "run", "run/best.safetensors", "--json", "--limit"]
+        + ["--samples", "3", "1", "0", "-1", "--split", "valid", "test", "--data", "binary.npy", "grey.npy", "digits"]
+        + ["--tolerance", "1.0", "nan", "--seed", "--threads", "--device", "cpu", "--proposal", "auto", "--method"]
+        + ["importance", "--strict", "--tile", "--delta", "0.5", "--force", "--sort", "epochs", "--csv", ".", "nowhere"]
+        + ["os:getcwd", "train.epochs=1", "data.binarize=fixed", "model.latent_dim=1", "--help", "--", "tiny.yaml", "run"]
+    )
+    words = st.lists(st.sampled_from(known) | JUNK, max_size=7)
+    return st.builds(lambda command, more: [command, *more], commands | JUNK, words)
+
+
+def _typed(words: list[str]) -> str | None:
+    return _counted(said(*words))
+
+
+def _counted(ended: Ended) -> str:
+    return unsaid(ended, (0, 1, 2, 3)) or f"~exit code {ended.code}"
+
+
+def said(*words: str) -> Ended:
+    """The command in this process, with what it said and its code."""
+    text, code = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace"), 0
+    with redirect_stdout(text), redirect_stderr(text):
+        try:
+            elbo(*words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+    text.flush()
+    return Ended(code, text.buffer.getvalue().decode(), 0.0)  # type: ignore[attr-defined]

@@ -115,7 +115,10 @@ def gap(
     split: SplitName = "test",
     data: Data = None,
     proposal: Annotated[
-        str, typer.Option(help="Where the draws come from: auto, posterior, defensive or laplace.")
+        str,
+        typer.Option(
+            help="Where the draws come from: auto, posterior, defensive, laplace or refined; for ais also prior."
+        ),
     ] = "auto",
     delta: Annotated[float, typer.Option(help="Probability that the certificate may fail.")] = 0.05,
     method: Annotated[str, typer.Option(help="auto, importance, ais or exact.")] = "auto",
@@ -125,6 +128,14 @@ def gap(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the verdict is resolved.")] = False,
     tile: Annotated[int, typer.Option(min=1, help="Decoder rows computed at once: memory, not the answer.")] = 2048,
+    temperatures: Annotated[int, typer.Option(min=1, help="Of --method ais.")] = 1000,
+    sandwich: Annotated[
+        int | None, typer.Option(min=1, help="Bound log p(x) of so many simulated data from both sides.")
+    ] = None,
+    split_gap: Annotated[
+        bool, typer.Option("--split-gap", help="What a better encoder could win, and what only a richer q.")
+    ] = False,
+    flow: Annotated[bool, typer.Option("--flow", help="With --split-gap: try a flow for each datum too.")] = False,
     limit: Limit = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -139,8 +150,12 @@ def gap(
         from elbo_cli.gap.settings import Settings, default_draws
 
         chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
-        settings = Settings(K=samples or default_draws(method), proposal=proposal, delta=delta, rows=tile)
-        run_gap(screen, chosen, method, settings, Wanted(samples, tolerance, out, strict))
+        settings = Settings(
+            K=samples or default_draws(method), proposal=proposal, delta=delta, rows=tile, temperatures=temperatures
+        )
+
+        families = ("full", *(["flow"] if flow else [])) if split_gap or flow else ()
+        run_gap(screen, chosen, method, settings, Wanted(samples, tolerance, out, strict, sandwich, families))
 
 
 app.command("gap", short_help="How tight the bound is, with errors, certificate and verdict.")(gap)

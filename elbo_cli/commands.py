@@ -6,19 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.progress import Progress
 
 from elbo_cli import config as configs
-from elbo_cli.errors import RunError, UserError, choose
+from elbo_cli.errors import RunError, UserError
 from elbo_cli.evaluation import evaluate
-from elbo_cli.gap.methods import METHODS, measure_gap, settled
-from elbo_cli.gap.proposals import PROPOSALS
+from elbo_cli.gap.methods import measure_gap, refuse_unknown, settled
+from elbo_cli.gap.sandwich import sandwich
 from elbo_cli.gap.settings import Settings
+from elbo_cli.gap.split_gap import split_gap
 from elbo_cli.journal import Session, journal, resume, start
 from elbo_cli.records import EvaluationRow, GapFindings, GapRow, Tick
 from elbo_cli.report.live import watch
+from elbo_cli.report.parts import as_json, sandwich_screen, split_screen
 from elbo_cli.report.rows import refuse_path, write_rows
 from elbo_cli.report.tables import drawing, evaluation_json, evaluation_table, gap_json, gap_screen, latents_table
 from elbo_cli.report.training import closing, training_json
@@ -139,6 +141,8 @@ class Wanted:
     tolerance: float | None
     out: Path | None
     strict: bool
+    sandwich: int | None = None  # simulated data to bound from both sides
+    families: tuple[str, ...] = ()  # of q, to split the gap by; none: do not split it
 
     def refuse_nonsense(self) -> None:
         """Insist that the wishes go together, before the long work begins.
@@ -160,15 +164,26 @@ def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, wan
     if not 0 < settings.delta < 1:
         raise UserError(f"--delta {settings.delta:g} is no probability: give a number between 0 and 1, as 0.05.")
     method = settled(method, wanted.samples, settings.proposal)
-    choose(METHODS, method, "method")  # before the data are opened
-    choose(PROPOSALS, settings.proposal, "proposal")
+    refuse_unknown(method, settings.proposal)
     subject = chosen.open()
     settings = replace(settings.to(wanted.tolerance), seed=subject.seed, device=subject.device)
     began = time.perf_counter()
     with subject.blamed():
         found = _behind_a_bar(screen, measure_gap(subject.model, subject.split, method, settings))
-    _show_gap(screen, subject, found, time.perf_counter() - began)
+    answer = _show_gap(screen, subject, found, time.perf_counter() - began)
+    if wanted.families:
+        with subject.blamed():
+            parts = _behind_a_bar(screen, split_gap(subject.model, subject.split, settings, wanted.families))
+        screen.show(split_screen(parts))
+        answer["split_gap"] = as_json(parts)
+    if wanted.sandwich is not None:
+        way = "ais" if method == "ais" else "importance"
+        with subject.blamed():
+            between = _behind_a_bar(screen, sandwich(subject.model, wanted.sandwich, settings, way))
+        screen.show(sandwich_screen(between))
+        answer["sandwich"] = as_json(between)
     _write(screen, wanted.out, found.rows, GapRow)
+    screen.emit(answer)
     if wanted.strict and not found.verdict.resolved:
         raise SystemExit(3)
 
@@ -188,12 +203,13 @@ def _behind_a_bar(screen: Screen, work: Generator[Tick, None, T]) -> T:
             bar.update(task, description=tick.what, completed=tick.done, total=tick.total)
 
 
-def _show_gap(screen: Screen, subject: Subject, found: GapFindings, seconds: float) -> None:
+def _show_gap(screen: Screen, subject: Subject, found: GapFindings, seconds: float) -> dict[str, Any]:
+    """Show what was found; returns it as JSON."""
     about = f"{drawing(found)}, seed {subject.seed}, {seconds:.1f} s"
     about = f"{about}\n{found.why}" if found.why else about
     screen.show(gap_screen(found, data=subject.data, split=subject.split.name, about=about))
     head = {"checkpoint": subject.name, "data": subject.data, "split": subject.split.name}
-    screen.emit(head | gap_json(found) | {"seed": subject.seed, "seconds": round(seconds, 3)})
+    return head | gap_json(found) | {"seed": subject.seed, "seconds": round(seconds, 3)}
 
 
 def _write(screen: Screen, out: Path | None, rows: Sequence[object], record: type) -> None:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
+from elbo_cli.gap.ais import ais
 from elbo_cli.gap.exact import applies, exact
 from elbo_cli.gap.importance import importance
 from elbo_cli.gap.pilot import cheapest
+from elbo_cli.gap.proposals import PROPOSALS
 from elbo_cli.gap.settings import Settings
+from elbo_cli.gap.starts import STARTS
 from elbo_cli.gap.tolerance import to_tolerance
 from elbo_cli.records import GapFindings, Tick
 
@@ -37,6 +40,7 @@ def automatic(model: LatentVariableModel, split: Split, settings: Settings) -> W
 METHODS: dict[str, Method] = {
     "auto": automatic,
     "importance": sampling,
+    "ais": ais,
     "exact": exact,
 }
 
@@ -44,6 +48,16 @@ METHODS: dict[str, Method] = {
 def settled(method: str, samples: int | None, proposal: str) -> str:
     """The method that a user means: who settles the draws or where they come from means sampling, not `auto`."""
     return "importance" if method == "auto" and (samples is not None or proposal != "auto") else method
+
+
+def refuse_unknown(method: str, proposal: str) -> None:
+    """Insist that there are such a method and such a proposal, before any data are opened.
+
+    Raises:
+        UserError: there are not.
+    """
+    choose(METHODS, method, "method")
+    choose(STARTS if method == "ais" else PROPOSALS, proposal, "proposal")
 
 
 def measure_gap(model: LatentVariableModel, split: Split, method: str, settings: Settings) -> Work:

@@ -150,7 +150,7 @@ class Levels(Pixels):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, a log mass."""
         level = (value * self.last).round().long()
-        shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])
+        shape = torch.broadcast_shapes(level.shape, self.logits.shape[:-1])  # type: ignore[no-untyped-call]  # torch
         log_p = self.logits.log_softmax(-1).expand(*shape, -1)
         return self.total(log_p.gather(-1, level.expand(shape).unsqueeze(-1)).squeeze(-1))
 

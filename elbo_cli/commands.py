@@ -42,6 +42,13 @@ class Chosen:
     threads: int | None
     device: str
 
+    def again(self, advice: str) -> str:
+        """The command that follows an advice: the same measurement, with other options."""
+        chosen = [f"--data {quote(self.data)}"] if self.data else []
+        chosen += [f"--split {self.split}"] if self.split != "test" else []
+        chosen += [f"--limit {self.limit}"] if self.limit else []
+        return " ".join(["elbo gap", quote(self.checkpoint), *map(quote, self.overrides), *chosen, advice])
+
     def open(self) -> Subject:
         """The model and its data."""
         return open_subject(
@@ -170,6 +177,8 @@ def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, wan
     began = time.perf_counter()
     with subject.blamed():
         found = _behind_a_bar(screen, measure_gap(subject.model, subject.split, method, settings))
+    if found.verdict.advice:
+        found = replace(found, verdict=replace(found.verdict, advice=chosen.again(found.verdict.advice)))
     answer = _show_gap(screen, subject, found, time.perf_counter() - began)
     if wanted.families:
         with subject.blamed():

@@ -152,6 +152,30 @@ class Verdict:
         return self.word == "resolved"
 
 
+CAUTION = (
+    "This speaks for data simulated from the model, whose latents are known, and not for yours: bounds that are tight "
+    "here need not be tight there (Wu et al. 2017, section 5.3.1)."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandwichFindings:
+    """log p(x) from both sides on data simulated from a model, in nats per datum."""
+
+    examples: int
+    samples: int  # K draws, or chains, of each bound
+    method: str
+    proposal: str
+    lower: Estimate
+    upper: Estimate  # its error across data holds the Monte Carlo error; so does the width's
+    width: Estimate  # upper - lower, paired over data
+    log_px_at_least: float  # with probability 1 - delta both hold for the mean over these data
+    log_px_at_most: float
+    delta: float
+    decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
+    caution: str = CAUTION
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapFindings:
     """What `elbo gap` says of a model on data, in nats per datum."""
@@ -178,6 +202,57 @@ class GapFindings:
     error: float | None = None  # stated numerical error of an exact method: no mean here is farther from its truth
     approximation_gap: Estimate | None = None  # what only a richer family of q could win
     amortisation_gap: Estimate | None = None  # what a better encoder could win
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRow:
+    """One datum of `elbo gap --split-gap`, in nats; empty for a family that was not searched."""
+
+    index: int = column("datum", "d", default=0, unit="")
+    elbo: float = column("ELBO", default=float("nan"))
+    elbo_refined: float = column("ELBO of q*", default=float("nan"))
+    log_px: float = column("log p(x) ≥", default=float("nan"))
+    amortisation_gap: float = column("amortisation", default=float("nan"))
+    approximation_gap: float = column("approximation", default=float("nan"))
+    se_amortisation_gap: float = column("s.e. amortisation", default=float("nan"))
+    se_approximation_gap: float = column("s.e. approximation", default=float("nan"))
+    elbo_diagonal: float | None = column("ELBO, diagonal")
+    elbo_full: float | None = column("ELBO, full")
+    elbo_flow: float | None = column("ELBO, flow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyGap:
+    """What q would reach in another family, refined for each datum, in nats per datum."""
+
+    family: str
+    elbo: Estimate
+    closes: Estimate  # of the approximation gap: its ELBO above that of the best q of q's own family
+    leaves: Estimate  # log p(x) less its ELBO
+    share: float | None  # of the approximation gap that it closes; none where that gap is lost in its own noise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFindings:
+    """What `elbo gap --split-gap` says: who is to blame for the gap, in nats per datum.
+
+    log p(x) - ELBO[q] = ( log p(x) - ELBO[q*] ) + ( ELBO[q*] - ELBO[q] ), q* the best q of the same family for each x:
+    total = approximation gap + amortisation gap. The verdict, in `gap`, is on log p(x), and so on the approximation
+    gap; the amortisation gap does not rest on it.
+    """
+
+    family: str  # q's own
+    gap: GapFindings  # ELBO, log p(x), the total, certificate, curve and verdict
+    refined: Estimate  # ELBO of q*
+    approximation_gap: Estimate  # what only a richer family could win
+    amortisation_gap: Estimate  # what a better encoder could win
+    richer: tuple[FamilyGap, ...]
+    examples: int
+    draws: int  # for each ELBO; K of log p(x) is gap.samples
+    decodes: int  # decoder evaluations for each datum, in all
+    search_decodes: int  # of them, those of the searches
+    seed: int
+    rows: tuple[SplitRow, ...] = ()
 
 
 def titles(record: type) -> list[str]:

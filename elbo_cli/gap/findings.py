@@ -67,10 +67,11 @@ def findings(
     elbo = _estimate(column(lambda w: w.own.elbo), column(lambda w: w.own.se_elbo))
     climb = trend((1, 4, 16), column(lambda w: w.steps))
     khat, above = column(lambda w: w.proposal.khat), column(lambda w: w.alarms.double()).mean().item()
-    evidence = Evidence(climb, log_px.se_mc or 0.0, khat.median().item(), above, defended, tolerance)
+    K = round(sum(w.proposal.K * len(w.index) for w in weighed) / len(order))
+    evidence = Evidence(climb, log_px.se_mc or 0.0, khat.median().item(), above, defended, tolerance, K)
     return GapFindings(
         examples=len(order),
-        samples=round(sum(w.proposal.K * len(w.index) for w in weighed) / len(order)),
+        samples=K,
         elbo=elbo,
         log_px=log_px,
         gap=_estimate(column(lambda w: w.proposal.log_px - w.own.elbo), column(lambda w: w.se_gap)),

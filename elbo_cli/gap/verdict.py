@@ -11,6 +11,8 @@ STEADY = 0.25  # rho of the 1/K regime; an increment lost in noise is not taken 
 EXCUSED = 0.2  # share of the data whose k-hat may be an alarm
 TOO_MANY = 0.6  # share that no flat curve excuses
 CAUTION = 10  # what is left, times this, must be below the tolerance where more than EXCUSED are alarmed
+TOO_FEW = 20  # draws that have no tail to fit, nor a curve of three points with something in them
+ENOUGH = 500  # draws to begin with
 ALARM = 0.7  # median k-hat above it: the typical datum is not shown to be reliable
 
 
@@ -24,6 +26,15 @@ class Evidence:
     khat_above: float  # share of the data above their threshold
     defended: bool  # whether the proposal holds a share that reaches what its main part may have missed
     tolerance: float  # nats: what `resolved` promises
+    K: int  # draws, the mean over the data
+
+    def unresolved(self, reason: str) -> Verdict:
+        """A bound and nothing more; with the best proposal already, only another method is left."""
+        return Verdict("unresolved", reason, "--method ais" if self.defended else "--proposal auto")
+
+    def partial(self, reason: str) -> Verdict:
+        """Not shown: more draws may show it."""
+        return Verdict("partial", reason, f"--samples {4 * self.K}" if self.defended else "--proposal auto")
 
 
 def remainder(trend: Trend) -> float:
@@ -48,44 +59,73 @@ def judge(evidence: Evidence) -> Verdict:
     """
     left, trend = remainder(evidence.trend), evidence.trend
     open_end = left + 2 * evidence.se_mc
+    if evidence.K <= TOO_FEW:
+        return Verdict("partial", f"{evidence.K} draws are too few to judge them by", f"--samples {ENOUGH}")
     if evidence.khat_median > ALARM:
-        return _unresolved(
-            f"the typical datum's weights have too heavy a tail (median k-hat {evidence.khat_median:.2f} > {ALARM})"
-        )
-    if math.isnan(trend.increment):
-        return Verdict(
-            "partial", "K < 16 draws are too few to see whether the bound has stopped rising", "--samples 500"
-        )
+        tail = f"median k-hat {evidence.khat_median:.2f} > {ALARM}"
+        return evidence.unresolved(f"the typical datum's weights have too heavy a tail ({tail})")
     if trend.rho > SLOW and left > evidence.tolerance:
-        return _unresolved(f"the bound still rises with K and hardly slows (rho {trend.rho:.2f} > 0.6)")
+        return evidence.unresolved(f"the bound still rises with K and hardly slows (rho {trend.rho:.2f} > {SLOW})")
     flat = CAUTION * left < evidence.tolerance and evidence.khat_above <= TOO_MANY
     if evidence.khat_above > EXCUSED and not flat:
-        return _partial(
-            f"{evidence.khat_above:.0%} of the data have weights not shown to be reliable (k-hat above its threshold)"
-        )
+        share = f"{evidence.khat_above:.0%} of the data"
+        return evidence.partial(f"{share} have weights not shown to be reliable (k-hat above its threshold)")
     if not open_end < evidence.tolerance:
-        return _partial(
+        return evidence.partial(
             f"bias and noise that may be left, {open_end:.3f} nat, are not below {evidence.tolerance:g} nat"
         )
     if not evidence.defended:
-        return Verdict(
-            "partial",
-            "the draws agree among themselves, but come from one place: a mode that it misses stays unseen",
-            "--proposal auto",
-        )
-    return Verdict(
-        "resolved", f"what is left above the bound is below {evidence.tolerance:g} nat, as far as draws can show", ""
-    )
-
-
-def _unresolved(reason: str) -> Verdict:
-    return Verdict("unresolved", reason, "--proposal auto, then --method ais")
-
-
-def _partial(reason: str) -> Verdict:
-    return Verdict("partial", reason, "four times the --samples")
+        return evidence.partial("the draws agree, but come from one place: a mode that it misses stays unseen")
+    reason = f"what is left above the bound is below {evidence.tolerance:g} nat, as far as draws can show"
+    return Verdict("resolved", reason, "")
 
 
 def spent(found: GapFindings) -> float:
     """Bias and two Monte Carlo errors that may be left, in nats: what a tolerance is held against."""
     return max(found.remainder or 0.0, 0.0) + 2 * (found.log_px.se_mc or 0.0)
+
+
+FREE = 8  # chains, over all data, that must begin at the prior before agreement means that no mode was missed
+FAR = 10  # times the tolerance: with more than that left, chains have not arrived
+FEWEST = 16  # chains whose curve has the three points that a trend needs
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What the verdict on annealed chains looks at, in nats per datum unless noted."""
+
+    trend: Trend  # of the curve over chains
+    se_mc: float  # Monte Carlo error of the mean of log p(x)
+    free: float  # chains, over all data, that begin at the prior
+    tolerance: float  # what `resolved` promises
+
+    @property
+    def left(self) -> float:
+        """Bias that may be left: inf where chains without any weight hide it."""
+        return math.inf if math.isnan(self.trend.increment) else remainder(self.trend)
+
+
+def judge_chains(seen: Agreement, C: int, T: int) -> Verdict:
+    """The verdict on C annealed chains of T temperatures for each datum.
+
+    Chains that have arrived agree. Where they have not, their weights differ and the bound rises with their number, so
+    the curve over chains is the evidence, as it is over draws; k-hat is not: sixteen weights have no tail to fit.
+    `unresolved`: what the curve leaves is above the tolerance, and above ten of them or decaying slowly (rho > 0.6).
+    `resolved`: what it leaves, with two Monte Carlo errors, is below the tolerance, and at least 8 of the chains began
+    at the prior: those that begin at one mode agree on it. `partial`: anything between. docs/verdict.md.
+    """
+    left, noise = seen.left, 2 * seen.se_mc
+    if C < FEWEST:
+        return Verdict("partial", f"{C} chains are too few to see whether they agree", f"--samples {FEWEST}")
+    if left > seen.tolerance and (seen.trend.rho > SLOW or left > FAR * seen.tolerance):
+        reason = f"the chains disagree: with more of them the bound would rise, by {left:.2g} nat or so"
+        return Verdict("unresolved", reason, f"--temperatures {4 * T}")
+    if not left + noise < seen.tolerance:
+        reason = f"bias and noise that may be left, {left + noise:.3f} nat, are not below {seen.tolerance:g} nat"
+        return Verdict("partial", reason, f"--temperatures {4 * T}" if left > noise else f"--samples {4 * C}")
+    if seen.free < FREE:
+        reason = "the chains agree, but too few of them began at the prior: a mode that the others miss stays unseen"
+        more = f"--samples {8 * math.ceil(FREE * C / seen.free / 8)}" if seen.free else "--proposal auto"
+        return Verdict("partial", reason, more)
+    reason = f"the chains agree: what is left above the bound is below {seen.tolerance:g} nat, as far as they can show"
+    return Verdict("resolved", reason, "")

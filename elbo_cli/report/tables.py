@@ -18,7 +18,7 @@ BAR = 46  # characters of the bar between ELBO and log p(x)
 
 def number(value: float | None, form: str = ".3f") -> str:
     """A number for a table; a dash where there is none."""
-    return "-" if value is None or math.isnan(value) else format(value, form)
+    return "-" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def evaluation_table(found: Evaluation) -> Table:

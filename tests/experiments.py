@@ -1,5 +1,6 @@
 """Experiments small enough to be followed by hand: linear maps on a few numbers, with every part settable."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from elbo_cli.models.networks import KINDS, Architecture
 from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE
+from elbo_cli.records import EpochRecord
 from elbo_cli.runtime import noise
-from elbo_cli.training import Experiment, Objective, Plan, Probed
+from elbo_cli.training import Experiment, Objective, Plan, Probed, records
 
 D, P = 2, 4  # latents and pixels
 BATCHES = (50, 50, 30)  # 130 data in batches of 50: the last is short
@@ -83,3 +85,41 @@ def experiment(
         device=CPU,
         probe=probe,
     )
+
+
+def timeless(record: EpochRecord) -> EpochRecord:
+    """A record without what a clock says."""
+    probe = None if record.probe_seconds is None else 0.0
+    return replace(record, seconds=0.0, probe_seconds=probe)
+
+
+def trained(run: Experiment) -> list[EpochRecord]:
+    return [timeless(record) for record in records(run)]
+
+
+def changed(run: Experiment) -> Tensor:
+    """By how much training changes the weights."""
+    before = weights(run.model)
+    trained(run)
+    return weights(run.model) - before
+
+
+def closed_elbo(model: VAE, x: Tensor, sigma: float, beta: float = 1.0) -> Tensor:
+    """The ELBO of linear maps, [N]: E_q |x - W z - b|^2 is |x - W mu - b|^2 + sum v_j |W_j|^2."""
+    mu, log_sigma = model.encoder(x).chunk(2, -1)
+    linear = model.decoder.net[0]  # type: ignore[index, union-attr]
+    v = (2 * log_sigma).exp()
+    error = (x - linear(mu)).square().sum(-1) + (v * linear.weight.square().sum(0)).sum(-1)
+    kl = 0.5 * (v + mu.square() - 1 - 2 * log_sigma).sum(-1)
+    return -0.5 * (P * math.log(2 * math.pi * sigma**2) + error / sigma**2) - beta * kl
+
+
+def log_px(W: Tensor, b: Tensor, x: Tensor, sigma: float) -> Tensor:
+    """log N(x; b, W W' + sigma^2 I), [N], in float64."""
+    covariance = W.double() @ W.double().T + sigma**2 * torch.eye(P, dtype=torch.float64)
+    return torch.distributions.MultivariateNormal(b.double(), covariance).log_prob(x.double())
+
+
+def decoder_of(model: VAE) -> tuple[Tensor, Tensor]:
+    linear = model.decoder.net[0]  # type: ignore[index, union-attr]
+    return linear.weight, linear.bias

@@ -222,6 +222,7 @@ def test_free_bits_let_every_latent_spend_its_floor() -> None:
     close(free_bits(each, 0.5), [3.0, 3.0])
     close(free_bits(each, 0.0), [2.2, 2.2])
     close(free_bits(each, 0.1), [2.3, 2.3])
+    close(free_bits(each, 0.2), [2.4, 2.4])  # of the mean: each datum for itself would pay 2.45
 
 
 def test_below_the_floor_no_gradient_pushes_a_latent() -> None:

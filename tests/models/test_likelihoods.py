@@ -82,8 +82,7 @@ def test_every_level_of_an_image_is_taken(levels: int) -> None:
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_nothing_but_what_is_taken_is_finite_or_refused(name: str) -> None:
-    """What a likelihood takes has a finite density."""
+def test_what_is_taken_has_a_finite_density(name: str) -> None:
     likelihood = make(name)
     x = torch.tensor(X[name][0])[:, None, None, None].expand(-1, *SHAPE)
     assert likelihood.distribution(outputs(name, 1)).log_prob(x).isfinite().all()
@@ -157,7 +156,7 @@ def test_the_scale_of_a_discretized_logistic_stays_positive() -> None:
         assert gradient.isfinite().all()
 
 
-def test_close_is_used_for_what_is_exact() -> None:
+def test_a_bernoulli_from_outputs_is_torchs_own() -> None:
     """Bernoulli from outputs is Bernoulli from logits: no clamp, no epsilon, no mean over pixels."""
     parameters = outputs("bernoulli", 3).double()
     x = (torch.rand(3, *SHAPE) < 0.5).double()

@@ -99,7 +99,7 @@ def fit(experiment: Experiment, past: Progress = Progress()) -> Iterator[tuple[E
         began = time.perf_counter()
         epoch = past.last.epoch + 1
         record = yield from _train(experiment, epoch)
-        record = replace(record, step=past.last.step + _batches(experiment), **_validated(experiment))
+        record = replace(record, step=past.last.step + _batches(experiment), **_validated(experiment, epoch))
         probed, ledger = _probe(experiment, epoch, past.probed)
         spent = past.last.seconds + time.perf_counter() - began
         record = replace(record, seconds=spent, **ledger)
@@ -185,7 +185,7 @@ def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:
         )
 
 
-def _validated(experiment: Experiment) -> dict[str, Any]:
+def _validated(experiment: Experiment, epoch: int) -> dict[str, Any]:
     """The validation columns: the same data and the same noise every epoch, so that epochs compare."""
     if not len(experiment.data.valid):
         return {}
@@ -201,7 +201,9 @@ def _validated(experiment: Experiment) -> dict[str, Any]:
     if objective.bound != "elbo":
         means["valid_bound"] = measured.iwae.mean().item()
     if not math.isfinite(means["valid_elbo"] or 0.0):
-        raise RunError("The validation ELBO is not finite. Lower optim.lr, or set optim.clip_norm=1.0.")
+        raise RunError(
+            f"The validation ELBO is not finite after epoch {epoch}. Lower optim.lr, or set optim.clip_norm=1.0."
+        )
     return means
 
 

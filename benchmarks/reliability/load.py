@@ -56,10 +56,17 @@ def _long_run(folder: Path, epochs: int, tally: Tally) -> None:
     rows = list(csv.DictReader((out / "metrics.csv").open())) if ended.code == 0 else []
     numbers = [int(row["epoch"]) for row in rows]
     tally.tried = epochs
-    tally.lost += [] if numbers == list(range(1, epochs + 1)) else [f"{len(rows)} rows: {ended.code}: {ended.said[-200:]}"]
+    tally.lost += (
+        [] if numbers == list(range(1, epochs + 1)) else [f"{len(rows)} rows: {ended.code}: {ended.said[-200:]}"]
+    )
     tally.lost += [] if all(None not in row.values() for row in rows) else ["a row is cut"]
-    growth, error = slope(seen, max(size for size, _ in seen))
+    end = max(size for size, _ in seen)
+    seen = [look for look in seen if look[0] < 0.999 * end]  # at the very end all rows are read, for the closing words
+    growth, error = slope(seen, end)
     tally.notes |= {"MB grown": round(growth, 3), "standard error, MB": round(error, 3), "looks": len(seen)}
+    tally.notes["MB along the way"] = " ".join(
+        f"{part.mean():.1f}" for part in np.array_split([m for _, m in seen], 20)
+    )
     tally.notes |= {"files, bytes": sum(p.stat().st_size for p in out.iterdir())}
     if growth > GROWTH + 2 * error:
         tally.lost.append(f"memory grew by {growth:.2f} MB")

@@ -141,7 +141,7 @@ def _trapezoid(model: LatentVariableModel, x: Tensor, settings: Settings, first:
     found = integrate(Evidence(joint), *_everywhere(model.prior().event_shape[0], N), N)
     elbo = _elbo(joint)
     gap = (found.value - elbo.value).clamp(min=0.0)
-    return Found.of(found.value, elbo, gap=gap, error=found.error, step=found.step, decodes=joint.decoded / N)
+    return Found.of(found.value, elbo, gap=gap, error=_stated(found.error), step=found.step, decodes=joint.decoded / N)
 
 
 def _everywhere(D: int, N: int) -> tuple[Lattice, Tensor]:
@@ -176,7 +176,12 @@ def _bound(joint: Joint, frame: Frame, members: Tensor, loc: Tensor, scale: Tens
     mass, found = integrate(bound.q, lattice, seeds, N), integrate(bound, lattice, seeds, N)
     # a part of q that the grid has not seen, or a log_prob that is no density's, shows in q's own integral
     lost = torch.expm1(mass.value).abs() + mass.error
-    return found.value[members], (found.error + lost * (1 + found.value.abs()))[members]
+    return found.value[members], (_stated(found.error) + lost * (1 + found.value.abs()))[members]
+
+
+def _stated(error: Tensor) -> Tensor:
+    """No grid's error is stated as less than what grids are refined to, however small it may seem."""
+    return error.clamp(min=GOAL)
 
 
 METHODS: dict[str, Callable[[LatentVariableModel, Tensor, Settings, int], Found]] = {

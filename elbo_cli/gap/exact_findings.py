@@ -107,7 +107,12 @@ def _estimate(values: Tensor, se: Tensor | float = 0.0) -> Estimate:
 def _certificate(log_px: Estimate, gap: Estimate, error: float, delta: float) -> Certificate:
     """What is true of these data to the stated error; with probability 1 - delta where the ELBO is from draws."""
     if not math.isfinite(error):
-        return Certificate(None, None, delta, "the integral over z does not end on any grid for some of the data")
+        return Certificate(
+            None,
+            None,
+            delta,
+            "the integral over z of some of the data does not come to rest on any grid that there is room for",
+        )
     noise = NormalDist().inv_cdf(1 - delta) * (gap.se_mc or 0.0)
     return Certificate(log_px.mean - error, max(gap.mean - error - noise, 0.0), delta)
 
@@ -116,13 +121,10 @@ def _verdict(found: Found, rule: str, tolerance: float) -> Verdict:
     """`resolved` where the stated error of the mean is below the tolerance, else `partial`."""
     error, worst, step = found.error.mean().item(), found.error.max().item(), found.step.max().item()
     if not error < tolerance:
-        many = int((found.error > tolerance).sum())
-        return Verdict(
-            "partial",
-            f"{many} of {len(found.error)} data need a finer grid than there is room for: "
-            f"their stated error is up to {worst:.2g} nat",
-            "--method importance",
-        )
+        many = f"{int((found.error > tolerance).sum())} of {len(found.error)} data"
+        known = f"their stated error is up to {worst:.2g} nat" if math.isfinite(worst) else "their error is not known"
+        reason = f"{many} need a finer grid than there is room for: {known}"
+        return Verdict("partial", reason, "--method importance")
     seen = f"; a spike narrower than {step:.2g} standard deviations of the prior would not be seen" if step else ""
     return Verdict("resolved", f"log p(x) is exact ({rule}), with a stated error of {error:.1g} nat{seen}", "")
 

@@ -12,8 +12,11 @@ from torch.nn.functional import pad
 from elbo_cli.gap.lattice import Lattice, keys
 
 GOAL = 1e-6  # nats: below it a datum is done
+KINKED = 1e-4  # nats: the same where the integrand has kinks
+SHRINKING = 0.3  # the share of itself that an error shrinks to, at most, when the step is halved; at a kink it is 1/4
 MOST = 2**18  # points of a datum at one depth
 DEEPEST = 20  # halvings of the step
+FARTHEST = 100  # tiles that an integrand is followed for beyond where the search began
 TOGETHER = 8  # data on a tile from which on its points are decoded once for all of them
 PATCH = 128  # tiles to a call of the integrand
 
@@ -45,22 +48,17 @@ class Integral:
 def integrate(integrand: Integrand, lattice: Lattice, seeds: Tensor, N: int) -> Integral:
     """The integral of each of N data by the trapezoid rule, the step halved until its error is below `GOAL`.
 
-    For a smooth integrand that vanishes at the ends the rule's error falls faster than any power of the step h; for an
-    analytic one it is squared, or better, when h is halved. The whole grid is 2^D grids of step 2h and 4^D of step 4h,
-    each a rule of its own. The error is taken to be the largest of
-
-    - the spread of the rules of step 2h, which is their error and not the smaller one of the whole;
-    - the spread of those of step 4h to the fourth power: two grids alone agree by symmetry where a peak lies midway;
-    - what the tiles left out may hold: those where the integrand, with its slope, stays `cut` nats below its peak.
-
-    A datum that would need more than `MOST` points keeps the error that it has.
+    For a smooth integrand that vanishes at the ends the rule's error falls faster than any power of the step: for an
+    analytic one it is squared, or better, when the step is halved. At a kink, such as a ReLU makes, it falls to a
+    quarter, and `KINKED` has to do. See `doubt` for the error, to which is added what the tiles left out may hold:
+    those where the integrand, with its slope, stays `cut` nats below its peak.
 
     Args:
         integrand: exp(f) g.
         lattice: the grids.
         seeds: pairs to begin with, at depth 0, [M, 1 + D]; every datum has some. From there the tiles spread as far as
             they hold anything.
-        N: how many data.
+        N: how many data. One that would need more than `MOST` points keeps the error that it has come to.
     """
     descent = _Descent(integrand, lattice, N)
     pairs, depth = seeds, 0
@@ -69,8 +67,30 @@ def integrate(integrand: Integrand, lattice: Lattice, seeds: Tensor, N: int) -> 
         going = descent.unfinished(level) & (depth < DEEPEST)
         pairs = lattice.children(level.pairs[going[level.pairs[:, 0]]])
         depth += 1
-    error = torch.where(descent.endless, math.inf, descent.error) + integrand.rounding * descent.value.abs()
-    return Integral(descent.value, error, descent.step)
+    return Integral(descent.value, torch.where(descent.endless, math.inf, descent.error), descent.step)
+
+
+def doubt(double: Tensor, fourfold: Tensor, lost: Tensor, rounding: Tensor, *, first: bool) -> tuple[Tensor, Tensor]:
+    """The error of the rule of step h, [N], and whether it is as small as is asked, [N].
+
+    The grid of step h is 2^D grids of step 2h and 4^D of step 4h, each with a rule of its own. The spread of the rules
+    of step 2h is their error, and more than that of the whole. Alone it can be fooled: by symmetry, where a peak lies
+    midway between the points of two grids. That of step 4h cannot, and where it is small enough to be read as the
+    square root or less of the other, the integrand is smooth and its fourth power bounds what may be hidden; else,
+    as at a kink, its 8th part. What has not come so far may be anything if it does not even shrink as at a kink.
+
+    Args:
+        double: spread of the values by the rules of step 2h about the whole's, [N].
+        fourfold: that of the rules of step 4h, [N].
+        lost: what may lie outside of the grid, [N].
+        rounding: of the values, below which no spread can be asked to fall, [N].
+        first: whether the grid is the first: it must not be content with a kink, which may be the foot of a spike.
+    """
+    smooth = double < fourfold.square()
+    error = torch.maximum(double, torch.where(smooth, fourfold.pow(4), fourfold / 8)) + lost
+    enough = error < torch.where(smooth | first, GOAL, KINKED) + rounding
+    open_ended = torch.where(double < SHRINKING * fourfold, torch.maximum(double, fourfold) + lost, math.inf)
+    return torch.where(enough, error, open_ended) + rounding, enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +99,7 @@ class _Level:
 
     pairs: Tensor  # [M, 1 + D]
     peak: Tensor  # [M], the largest size
-    faces: Tensor  # [M, 2 D], what the size may rise to at the tile's lower and upper end of each axis
+    faces: Tensor  # [M, 2 D], the largest size at the tile's lower and at its upper end of each axis
     reach: Tensor  # [M], what the size may rise to anywhere in the tile
     sums: Tensor  # [M, 4^D], of exp(f - peak) g over every fourth point of each axis
 
@@ -119,20 +139,23 @@ class _Descent:
         self.value = torch.full((N,), math.nan, dtype=torch.float64)
         self.error, self.step = self.value.clone(), self.value.clone()
         self.neglected = torch.full_like(self.value, -math.inf)  # log of what the tiles left out may hold
-        self.endless = torch.zeros(N, dtype=torch.bool)
+        self.endless, self.enough = self.value == 0, self.value == 0  # all False
         self.most = MOST // lattice.volume  # tiles
 
     def spread_out(self, pairs: Tensor, depth: int) -> _Level:
         """The integrand on these tiles, and on those beyond them as far as it holds anything."""
         level = _survey(self.integrand, self.lattice, pairs, depth)
-        while True:
+        for rim in range(FARTHEST + 1):
             n = level.pairs[:, 0]
             floor = level.highest(self.N) - self.integrand.cut
             self.endless |= level.where(level.reach > floor[n]).count(self.N) > 2 * self.most
             fresh = self.lattice.across(level.pairs, (level.faces > floor[n, None]) & ~self.endless[n, None])
-            if not len(fresh):
-                return level
+            if rim == FARTHEST:
+                self.endless[fresh[:, 0]] = True
+            if not len(fresh) or rim == FARTHEST:
+                break
             level = level.joined(_survey(self.integrand, self.lattice, fresh, depth))
+        return level
 
     def take_in(self, level: _Level, depth: int) -> _Level:
         """Read the integrals off a level; returns its tiles that hold anything."""
@@ -142,24 +165,29 @@ class _Descent:
         left_out = level.where(~holding).ceiling(highest) + log_cell + self.lattice.D * math.log(self.lattice.side)
         self.neglected = torch.logaddexp(self.neglected, left_out.nan_to_num(-math.inf))
         level = level.where(holding)
-        value, error = self._read(highest + log_cell, level.total(highest))
+        value, double, fourfold = self._read(highest + log_cell, level.total(highest))
+        lost = (self.neglected - value if self.integrand.logarithmic else self.neglected).exp()
+        rounding = self.integrand.rounding * value.abs()
+        error, enough = doubt(double, fourfold, lost, rounding, first=depth == 0)
         here = level.count(self.N) > 0
         self.value, self.error = torch.where(here, value, self.value), torch.where(here, error, self.error)
+        self.enough |= here & enough
         self.step[here] = self.lattice.step_at(depth)
         return level
 
-    def _read(self, log_scale: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and error, [N] each, from sums over every fourth point, [N, 4^D], in units of exp(log_scale)."""
+    def _read(self, log_scale: Tensor, sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Value, and spread of the rules of twice and of four times the step, [N] each.
+
+        Args:
+            log_scale: log of what the sums are to be multiplied by, [N].
+            sums: over every fourth point of each axis, [N, 4^D].
+        """
         grid = sums.view(-1, *[2, 2] * self.lattice.D)  # for each axis: the point's number over 2, and if it is odd
         halves = grid.sum(tuple(range(1, 2 * self.lattice.D, 2))).flatten(1)
         fine, coarse, coarser = (
-            self._values(log_scale, rules.flatten(1) * rules[0].numel())
-            for rules in (sums.sum(1, keepdim=True), halves, sums)
+            self._values(log_scale, rules * rules.shape[1]) for rules in (sums.sum(1, keepdim=True), halves, sums)
         )
-        doubt = (coarse - fine).abs().amax(1), (coarser - fine).abs().amax(1).pow(4)
-        value = fine.squeeze(1)
-        lost = self.neglected - value if self.integrand.logarithmic else self.neglected
-        return value, torch.maximum(*doubt) + lost.exp()
+        return fine.squeeze(1), (coarse - fine).abs().amax(1), (coarser - fine).abs().amax(1)
 
     def _values(self, log_scale: Tensor, rules: Tensor) -> Tensor:
         """The values, [N, S], that the rules [N, S] stand for."""
@@ -171,7 +199,7 @@ class _Descent:
         """Which data are not yet as exact as is asked, and may have more points, [N]."""
         tiles = level.count(self.N)
         room = (tiles > 0) & (tiles * self.lattice.corners <= self.most) & ~self.endless
-        return room & ~(self.error < GOAL + self.integrand.rounding * self.value.abs())
+        return room & ~self.enough
 
 
 def _survey(integrand: Integrand, lattice: Lattice, pairs: Tensor, depth: int) -> _Level:
@@ -198,11 +226,11 @@ def _patch(f: Tensor, g: Tensor, lattice: Lattice) -> tuple[Tensor, Tensor, Tens
     """Peak [n], faces [n, 2 D], reach [n] and sums [n, 4^D] of tiles, from f and g at their points, [G, n] each."""
     size = f + g.abs().log1p()
     peak = size.amax(0)
-    reach = _reach(size.view(*[lattice.side] * lattice.D, -1))
-    faces = [reach.select(axis, end).view(-1, len(peak)).amax(0) for axis in range(lattice.D) for end in (0, -1)]
+    grid = size.view(*[lattice.side] * lattice.D, -1)
+    faces = [grid.select(axis, end).reshape(-1, len(peak)).amax(0) for axis in range(lattice.D) for end in (0, -1)]
     terms = (f - peak.clamp(min=-1e300)).exp() * g
     every_fourth = terms.view(*[lattice.side // 4, 4] * lattice.D, -1).sum(tuple(range(0, 2 * lattice.D, 2)))
-    return peak, torch.stack(faces, -1), reach.flatten(0, -2).amax(0), every_fourth.flatten(0, -2).mT
+    return peak, torch.stack(faces, -1), _reach(grid).flatten(0, -2).amax(0), every_fourth.flatten(0, -2).mT
 
 
 def _reach(size: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A long run in miniature, whose memory must not grow; and a folder of a thousand runs that must be listed in a second."""
+"""A long run in miniature, whose memory must not grow; a folder of a thousand runs, listed in a second."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Numbers at their limits, and NaN where nobody expects it: finite, right, or refused; and the last good state is kept."""
+"""Numbers at their limits, and NaN where nobody expects it: finite, right, or refused; the last state is kept."""
 
 import json
 import math

@@ -99,11 +99,6 @@ class Agreement:
     free: float  # chains, over all data, that begin at the prior
     tolerance: float  # what `resolved` promises
 
-    @property
-    def left(self) -> float:
-        """Bias that may be left: inf where chains without any weight hide it."""
-        return math.inf if math.isnan(self.trend.increment) else remainder(self.trend)
-
 
 def judge_chains(seen: Agreement, C: int, T: int) -> Verdict:
     """The verdict on C annealed chains of T temperatures for each datum.
@@ -114,7 +109,7 @@ def judge_chains(seen: Agreement, C: int, T: int) -> Verdict:
     `resolved`: what it leaves, with two Monte Carlo errors, is below the tolerance, and at least 8 of the chains began
     at the prior: those that begin at one mode agree on it. `partial`: anything between. docs/verdict.md.
     """
-    left, noise = seen.left, 2 * seen.se_mc
+    left, noise = remainder(seen.trend), 2 * seen.se_mc
     if C < FEWEST:
         return Verdict("partial", f"{C} chains are too few to see whether they agree", f"--samples {FEWEST}")
     if left > seen.tolerance and (seen.trend.rho > SLOW or left > FAR * seen.tolerance):

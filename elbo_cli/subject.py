@@ -106,6 +106,8 @@ def _data(config: configs.Config | None, split: str, data: str | None, overrides
     name = data or before.get("name")
     if name is None:
         raise UserError("A model of your own needs data: give --data FILE, or --data with a data set's name.")
+    if "download" in before:  # a checkpoint may be a stranger's: only who types it asks for the network
+        before["download"] = False
     if name == before.get("name"):
         return build.open_data(_section(before, overrides), seed).split(split).frozen(), before.get("path", name)
     if name in SOURCES and name != "arrays":

@@ -136,6 +136,8 @@ def _part(path: Path, key: str | None, name: str, limit: int) -> Part:
         return Part(as_data(read_npz(path, key, limit), source), source)
     if path.is_dir():
         return Part(read_images(path, limit), str(path))
+    if not path.is_file():
+        raise UserError(f"{path} is no file: a pipe or a device cannot be read twice. Save the data to a file first.")
     if suffix not in READERS:
         raise UserError(f"{path}: data are read from {', '.join(READERS)}, .npz or a folder of images, not '{suffix}'.")
     return Part(as_data(READERS[suffix](path, limit), str(path)), str(path))

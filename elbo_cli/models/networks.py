@@ -35,7 +35,13 @@ class Architecture:
         object.__setattr__(self, "modules", choose(ACTIVATIONS, self.activation, "activation"))
 
     def activate(self, width: int) -> list[nn.Module]:
-        """The normalisation and the activation behind a layer; `width` counts its outputs (channels, for a picture)."""
+        """The normalisation and the activation behind a layer; `width` counts its outputs (channels, for a picture).
+
+        Raises:
+            UserError: a layer of one unit is to be normalised: there is nothing left of it then.
+        """
+        if self.norm == "layer" and width == 1:
+            raise UserError("norm: layer makes a layer of one unit constant. Give it two or more, or type norm: none.")
         norms: dict[str, list[nn.Module]] = {"none": [], "layer": [nn.GroupNorm(1, width)]}
         return [*choose(norms, self.norm, "normalisation"), self.modules()]
 
@@ -59,7 +65,8 @@ class Flat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x [..., *inputs] to [..., *outputs]."""
         batch = x.shape[: x.dim() - len(self.inputs)]
-        return self.net(x.reshape(-1, *self.inputs)).reshape(*batch, *self.outputs)  # type: ignore[no-any-return]
+        rows = x.reshape(batch.numel(), *self.inputs)  # not -1, which is ambiguous where there are none
+        return self.net(rows).reshape(*batch, *self.outputs)  # type: ignore[no-any-return]
 
 
 def _sides(shape: Sequence[int], layers: int) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
 # Every target makes its own environment in .venv. `make demo` and `make test` are all a newcomer needs.
 PYTHON ?= python3
 BIN := .venv/bin
+LOWEST := .venv-lowest/bin
 
-.PHONY: setup demo lint type test test-slow bench clean
+.PHONY: setup demo lint type test test-slow test-lowest bench reliability clean
 
 setup: .venv/installed
 
@@ -32,5 +33,18 @@ test-slow: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
+# What is done to elbo on purpose, with counts: docs/reliability.md has the figures.
+reliability: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reliability
+
+# The least versions that pyproject.toml promises, but for torch.
+test-lowest: .venv-lowest/installed
+	$(LOWEST)/python -m pytest -n 2 -W default
+
+.venv-lowest/installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	$(LOWEST)/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[all]' pytest pytest-xdist hypothesis scipy arviz-stats
+	touch $@
+
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache

@@ -30,38 +30,10 @@ LINES = 1500
 SECONDS = 60.0
 JUNK = st.sampled_from(
     [
-        "",
-        "null",
-        "true",
-        "no",
-        "-1",
-        "0",
-        "1e-3",
-        ".nan",
-        "-.inf",
-        "1e999",
-        "9223372036854775807",
-        "9" * 500,
-        "[]",
-        "{}",
+        *"null true no -1 0 1e-3 .nan -.inf 1e999 9223372036854775807 [] {} a:b [1,2 *x [[[]]] {a:{b:{c:1}}}".split(),
+        *"digits gaussian ../.. - --json = data.name= module:factory 1:2 ' \" é".split(),
+        *["", "!!int 3", "&x 1", "a: b", "- x", "\x00", "\x1b[31m", "\u202e", "9" * 500],
     ]
-    + [
-        "[1, 2",
-        "a: b",
-        "!!int 3",
-        "&x 1",
-        "*x",
-        "'",
-        '"',
-        "\x00",
-        "\x1b[31m",
-        "\u202e",
-        "é",
-        "[[[]]]",
-        "{a: {b: c}}",
-        "- x",
-    ]
-    + ["digits", "gaussian", "../..", "-", "--json", "=", "data.name=", "module:factory", "1:2"]
 ) | st.text(max_size=8)
 
 
@@ -253,36 +225,11 @@ def _overridden(words: list[str]) -> str | None:
 
 def lines() -> st.SearchStrategy[list[str]]:
     """Command lines: mostly words that the tool knows, in any order."""
-    commands = st.sampled_from(
-        ["train", "evaluate", "gap", "bound-gap", "check", "init", "runs", "--version", "--help"]
-    )
-    known = (
-        [
-            "--config",
-            "tiny.yaml",
-            "--out",
-            "out",
-            "x.csv",
-            "--resume",
-            "run",
-            "run/best.safetensors",
-            "--json",
-            "--limit",
-        ]
-        + ["--samples", "3", "1", "0", "-1", "--split", "valid", "test", "--data", "binary.npy", "grey.npy", "digits"]
-        + ["--tolerance", "1.0", "nan", "--seed", "--threads", "--device", "cpu", "--proposal", "auto", "--method"]
-        + ["importance", "--strict", "--tile", "--delta", "0.5", "--force", "--sort", "epochs", "--csv", ".", "nowhere"]
-        + [
-            "os:getcwd",
-            "train.epochs=1",
-            "data.binarize=fixed",
-            "model.latent_dim=1",
-            "--help",
-            "--",
-            "tiny.yaml",
-            "run",
-        ]
-    )
+    commands = st.sampled_from("train evaluate gap bound-gap check init runs --version --help".split())
+    known = """--config tiny.yaml --out out x.csv --resume run run/best.safetensors --json --limit --samples 3 1 0 -1
+        --split valid test --data binary.npy grey.npy digits --tolerance 1.0 nan --seed --threads --device cpu
+        --proposal auto --method importance --strict --tile --delta 0.5 --force --sort epochs --csv . nowhere
+        os:getcwd train.epochs=1 data.binarize=fixed model.latent_dim=1 --help -- tiny.yaml run run run""".split()
     words = st.lists(st.sampled_from(known) | JUNK, max_size=7)
     return st.builds(lambda command, more: [command, *more], commands | JUNK, words)
 

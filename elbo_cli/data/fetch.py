@@ -9,8 +9,10 @@ from elbo_cli.errors import UserError, need_extra
 TIMEOUT = 30  # seconds without an answer
 
 
-def fetch(urls: Sequence[str], md5: str, target: Path) -> None:
+def fetch(urls: Sequence[str], checksum: str, target: Path) -> None:
     """Fetch `target` from the first of `urls` that has it; it appears whole and with the right checksum, or not at all.
+
+    `checksum` is `sha256:HEX` or `md5:HEX`.
 
     Raises:
         UserError: pooch is not installed, or no mirror answered with the file that was published.
@@ -23,7 +25,7 @@ def fetch(urls: Sequence[str], md5: str, target: Path) -> None:
     for url in urls:
         try:
             downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
-            pooch.retrieve(url, f"md5:{md5}", fname=target.name, path=target.parent, downloader=downloader)
+            pooch.retrieve(url, checksum, fname=target.name, path=target.parent, downloader=downloader)
         except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
             failures.append(f"{url}: {first_line(error)}")
         else:

@@ -24,6 +24,8 @@ LARGEST = 2**30  # bytes of pixels; MNIST has 47,040,000
 CHUNK = 2**20
 WHITE = 255  # values run from 0 to 255
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
+# SHA-256 where a published file was at hand to take it from, else the MD5 that was published with the data
+MNIST_TEST = "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,14 @@ class Release:
     name: str
     folder: str  # under the root
     mirrors: tuple[str, ...]
-    md5: dict[str, str]  # of the .gz files as published; files that are there already may be compressed otherwise
+    checksums: dict[str, str]  # of the .gz files as published; those that are there already may be compressed otherwise
 
 
 MNIST = Release(
     "mnist",
     "MNIST/raw",
     ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
-    {TRAIN: "f68b3c2dcbeaaa9fbdd348bbdeb94873", TEST: "9fb629c4189551a2d022fa330f9573f3"},
+    {TRAIN: "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873", TEST: f"sha256:{MNIST_TEST}"},
 )
 FASHION_MNIST = Release(
     "fashion_mnist",
@@ -49,7 +51,7 @@ FASHION_MNIST = Release(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     ),
-    {TRAIN: "8d4fb7e6c68d591d4c3dfef9ec88bf0d", TEST: "bef4ecab320f06d8554ea6380940ec79"},
+    {TRAIN: "md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d", TEST: "md5:bef4ecab320f06d8554ea6380940ec79"},
 )
 
 
@@ -64,7 +66,7 @@ def mnist(
 
     Args:
         root: the folder that holds MNIST/raw; the cache folder of the user, where None.
-        download: whether to fetch files that are not there, and check their published MD5.
+        download: whether to fetch files that are not there, and check their published checksums.
         binarize: a name in `binarize.BINARIZE`.
         valid: number of validation data, or their fraction of the training images.
         seed: seed of a fixed binarisation.
@@ -165,5 +167,5 @@ def _find(release: Release, folder: Path, stem: str, download: bool) -> Path:
             f"The data set {release.name} is not in {folder}: there is no {packed.name}, nor {stem}. "
             f"Type data.root=FOLDER, where FOLDER holds {release.folder}, or data.download=true to fetch it."
         )
-    fetch([mirror + packed.name for mirror in release.mirrors], release.md5[stem], packed)
+    fetch([mirror + packed.name for mirror in release.mirrors], release.checksums[stem], packed)
     return packed

@@ -17,7 +17,7 @@ from tests.data.test_idx import IMAGES, idx_bytes
 
 NOBODY = "http://127.0.0.1:9/"  # the discard port: nobody answers
 CONTENT = gzip.compress(idx_bytes(IMAGES), mtime=0)
-MD5 = hashlib.md5(CONTENT).hexdigest()
+SUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -44,7 +44,7 @@ def mirror(tmp_path: Path) -> Iterator[str]:
 def test_a_file_is_fetched_from_the_first_mirror_that_has_it(mirror: str, tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / f"{idx.TRAIN}.gz"
     urls = [f"{NOBODY}{idx.TRAIN}.gz", f"{mirror}absent.gz", f"{mirror}{idx.TRAIN}.gz"]
-    fetch(urls, MD5, target)
+    fetch(urls, SUM, target)
     assert target.read_bytes() == CONTENT
     assert [path.name for path in target.parent.iterdir()] == [target.name]  # no temporary file is left
 
@@ -58,7 +58,7 @@ def test_another_file_than_the_published_one_is_not_kept(mirror: str, tmp_path: 
 
 def test_without_a_network_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError) as told:
-        fetch([f"{NOBODY}x.gz", f"{NOBODY}y.gz"], MD5, tmp_path / "x.gz")
+        fetch([f"{NOBODY}x.gz", f"{NOBODY}y.gz"], SUM, tmp_path / "x.gz")
     for part in ("x.gz could not be fetched", f"{NOBODY}x.gz", f"{NOBODY}y.gz", f"put it in {tmp_path}"):
         assert part in str(told.value)
     assert "\n" not in str(told.value)
@@ -67,15 +67,15 @@ def test_without_a_network_there_is_a_sentence(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_sentence(mirror: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="could not be fetched"):
-        fetch([f"{mirror}{idx.TRAIN}.gz"], MD5, tmp_path / "file" / "x.gz")
+        fetch([f"{mirror}{idx.TRAIN}.gz"], SUM, tmp_path / "file" / "x.gz")
 
 
 def test_mnist_is_fetched_once(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = idx.Release("mnist", "MNIST/raw", (mirror,), {idx.TRAIN: MD5, idx.TEST: MD5})
+    release = idx.Release("mnist", "MNIST/raw", (mirror,), {idx.TRAIN: SUM, idx.TEST: SUM})
     monkeypatch.setattr(idx, "MNIST", release)
     data = idx.mnist(root=tmp_path / "root", download=True, valid=5)
     assert len(data.train) == len(IMAGES) - 5
-    monkeypatch.setattr(idx, "MNIST", idx.Release("mnist", "MNIST/raw", (NOBODY,), release.md5))
+    monkeypatch.setattr(idx, "MNIST", idx.Release("mnist", "MNIST/raw", (NOBODY,), release.checksums))
     assert idx.mnist(root=tmp_path / "root", download=True, valid=5).test.digest() == data.test.digest()
 
 
@@ -98,6 +98,7 @@ def test_without_pooch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_published_checksums_are_of_the_right_form() -> None:
     for release in (idx.MNIST, idx.FASHION_MNIST):
-        assert set(release.md5) == {idx.TRAIN, idx.TEST}
-        assert all(len(bytes.fromhex(md5)) == 16 for md5 in release.md5.values())
+        assert set(release.checksums) == {idx.TRAIN, idx.TEST}
+        for kind, text in (checksum.split(":") for checksum in release.checksums.values()):
+            assert len(bytes.fromhex(text)) == {"md5": 16, "sha256": 32}[kind]
         assert all(mirror.endswith("/") for mirror in release.mirrors)

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks import coverage, speed, verdict
+from benchmarks import coverage, hundred, speed, verdict
 
 STUDIES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "train": speed.training,
     "importance": speed.importance,
     "coverage": coverage.study,
     "verdict": verdict.study,
+    "hundred": hundred.study,
 }
 QUICK = ("train", "importance")
 

@@ -13,8 +13,8 @@ from tests.oracles import CASES
 
 SEEDS = 400
 K = 256
-N = 32
-CHOSEN = ("crude", "crude_50", "slightly_crude", "probit", "probit_crude", "two_latents", "hopeless")
+N = 16
+CHOSEN = ("slightly_crude", "probit_crude", "two_latents")
 
 
 def study() -> Iterator[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The one seam: names in a config become objects, all of them before any file is made."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -80,7 +80,7 @@ def open_model(config: configs.Config, shape: tuple[int, ...], train: Split | No
         decoder = _decoder(section.decoder, D, (likelihood.outputs, *shape), section.init)
         prior = choose(PRIORS, section.prior, "prior")(D)
     if section.bias_from_data and train is not None:
-        _start_at(decoder, likelihood.start(train.mean().to(torch.float32).cpu()))
+        _start_at(decoder, likelihood, train.mean().to(torch.float32).cpu())
     return VAE(encoder, decoder, prior, posterior, likelihood)
 
 
@@ -100,15 +100,16 @@ def _decoder(section: configs.Network, D: int, shape: tuple[int, ...], init: str
     return net
 
 
-def _start_at(decoder: nn.Module, start: Tensor | None) -> None:
-    """Set the decoder's last bias so that its outputs begin near `start` [outputs, *shape]."""
+def _start_at(decoder: nn.Module, likelihood: Likelihood, mean: Tensor) -> None:
+    """Start the decoder's last bias where E[x] is near the training mean [*shape] (a convolution: the channel's)."""
     bias = last_linear(decoder).bias
-    if start is None or bias is None:
+    if bias is None:
         return
-    with torch.no_grad():
-        # a convolution has one bias for a whole channel: the mean over its pixels
-        channels = start.flatten(0, 1).flatten(1).mean(1) if start.dim() > 2 else start.flatten()
-        bias.copy_(start.flatten() if bias.numel() == start.numel() else channels)
+    whole = isinstance(last_linear(decoder), nn.Linear)
+    start = likelihood.start(mean if whole else mean.mean((-2, -1), keepdim=True).expand_as(mean))
+    if start is not None:
+        with torch.no_grad():
+            bias.copy_(start.flatten() if whole else start[..., 0, 0].flatten())
 
 
 def refuse_unsupported(likelihood: Likelihood, split: Split) -> None:
@@ -117,7 +118,7 @@ def refuse_unsupported(likelihood: Likelihood, split: Split) -> None:
     Raises:
         UserError: some x lies outside its support; the sentence names the row, the value and the cure.
     """
-    for block, x in enumerate(split.blocks(CHECKED)):
+    for block, x in enumerate(_seeded(split)):
         bad = ~likelihood.supports(x)
         if bad.any():
             where = bad.nonzero()[0].tolist()
@@ -126,6 +127,14 @@ def refuse_unsupported(likelihood: Likelihood, split: Split) -> None:
                 f"{split.source}: datum {block * CHECKED + where[0]} of the {split.name} split has x = {found:.6g}, "
                 f"and this likelihood is one of data that are {likelihood.support}: {likelihood.cure}."
             )
+
+
+def _seeded(split: Split) -> Iterator[Tensor]:
+    """The data in blocks; what is drawn afresh at every visit is drawn here with noise of its own."""
+    for number, index in enumerate(torch.split(torch.arange(len(split)), CHECKED)):
+        with noise(0, "support", number, device=split.device):
+            x = split.batch(index)
+        yield x
 
 
 def _optimizer(section: configs.Optim, model: nn.Module) -> torch.optim.Optimizer:

@@ -26,6 +26,11 @@ class Weighed:
     own: WeightSummary
 
     @property
+    def gap(self) -> Tensor:
+        """L_K - ELBO of each datum, [n]; never negative where both are of the same draws."""
+        return self.own.gap if self.proposal is self.own else self.proposal.log_px - self.own.elbo
+
+    @property
     def se_gap(self) -> Tensor:
         """Monte Carlo error of each datum's gap, [n]: of draws that the two halves share, or of two sets of draws."""
         if self.proposal is self.own:
@@ -74,7 +79,7 @@ def findings(
         samples=K,
         elbo=elbo,
         log_px=log_px,
-        gap=_estimate(column(lambda w: w.proposal.log_px - w.own.elbo), column(lambda w: w.se_gap)),
+        gap=_estimate(column(lambda w: w.gap), column(lambda w: w.se_gap)),
         certified=certificate(log_px, elbo, len(order), delta, rounds),
         curve=_curve(weighed, log_px),
         rho=climb.rho,
@@ -128,7 +133,7 @@ def _rows(w: Weighed) -> list[GapRow]:
         "index": w.index,
         "elbo": w.own.elbo,
         "log_px": w.proposal.log_px,
-        "gap": w.proposal.log_px - w.own.elbo,
+        "gap": w.gap,
         "se_elbo": w.own.se_elbo,
         "se_log_px": w.proposal.se_log_px,
         "se_gap": w.se_gap,

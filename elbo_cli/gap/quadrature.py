@@ -17,6 +17,7 @@ SHRINKING = 0.3  # the share of itself that an error shrinks to, at most, when t
 MOST = 2**18  # points of a datum at one depth
 DEEPEST = 20  # halvings of the step
 FARTHEST = 100  # tiles that an integrand is followed for beyond where the search began
+STEEP = 8.0  # nats in a step: a tile with such slopes may hold more than it shows
 TOGETHER = 8  # data on a tile from which on its points are decoded once for all of them
 PATCH = 128  # tiles to a call of the integrand
 
@@ -158,15 +159,20 @@ class _Descent:
         return level
 
     def take_in(self, level: _Level, depth: int) -> _Level:
-        """Read the integrals off a level; returns its tiles that hold anything."""
+        """Read the integrals off a level; returns its tiles that hold anything, or may."""
         highest = level.highest(self.N)
-        holding = level.reach > (highest - self.integrand.cut)[level.pairs[:, 0]]
+        floor = (highest - self.integrand.cut)[level.pairs[:, 0]]
+        holding = level.reach > floor
         log_cell = self.lattice.D * math.log(self.lattice.step_at(depth))
-        left_out = level.where(~holding).ceiling(highest) + log_cell + self.lattice.D * math.log(self.lattice.side)
-        self.neglected = torch.logaddexp(self.neglected, left_out.nan_to_num(-math.inf))
+        log_tile = log_cell + self.lattice.D * math.log(self.lattice.side)
+        left_out = level.where(~holding).ceiling(highest).nan_to_num(-math.inf) + log_tile
+        self.neglected = torch.logaddexp(self.neglected, left_out)
+        steep = level.where(holding & (level.reach > level.peak + STEEP))
+        hidden = steep.ceiling(highest).nan_to_num(-math.inf) + log_tile
         level = level.where(holding)
         value, double, fourfold = self._read(highest + log_cell, level.total(highest))
-        lost = (self.neglected - value if self.integrand.logarithmic else self.neglected).exp()
+        lost = torch.logaddexp(self.neglected, hidden)
+        lost = (lost - value if self.integrand.logarithmic else lost).exp()
         rounding = self.integrand.rounding * value.abs()
         error, enough = doubt(double, fourfold, lost, rounding, first=depth == 0)
         here = level.count(self.N) > 0

@@ -1,6 +1,7 @@
 """The command `elbo` as a test types it: in this process, for speed, or in one of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -42,6 +43,8 @@ def elbo(*words: str | Path) -> Answer:
 
 def start(*words: str | Path, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
     """The command as a process of its own, running."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # behind nohup or &: a child would inherit that and be deaf
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, "-m", "elbo_cli", *map(str, words)],
         cwd=cwd,

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import save
 
 from elbo_cli import checkpoint
 from elbo_cli.data.arrays import whole
 from elbo_cli.errors import UserError, printable, shown
+from elbo_cli.models.networks import Architecture, Flat, mlp
 from tests.cli.command import TINY, elbo, process
 
 
@@ -119,3 +121,18 @@ def test_no_command_opens_a_socket(tmp_path: Path) -> None:
         assert "network" not in answer.err
     control = process("train", "--config", "tiny.yaml", "data.name=mnist", "data.download=true", cwd=tmp_path, **where)
     assert control.code != 0  # the negative control: here it is asked
+
+
+def test_a_layer_of_one_unit_is_not_normalised(tmp_path: Path) -> None:
+    """It was a ValueError where the last batch had one datum, and a constant network where it had more."""
+    (tmp_path / "c.yaml").write_text(TINY.replace("encoder: {hidden: [16]}", "encoder: {hidden: [1], norm: layer}"))
+    answer = elbo("train", "--config", tmp_path / "c.yaml", "--out", tmp_path / "run")
+    assert answer.code == 2
+    assert "norm: none" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_of_no_data_gives_no_rows() -> None:
+    """The proposal's share of the prior may be no draw at all; a reshape to -1 rows was ambiguous there."""
+    net = mlp(3, Architecture("mlp", (4,)), 2)
+    assert Flat(net, (3,), (2,))(torch.zeros(0, 5, 3)).shape == (0, 5, 2)

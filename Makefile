@@ -13,6 +13,7 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
+	rm -rf runs/demo
 	$(BIN)/elbo train --config configs/digits.yaml --out runs/demo
 	$(BIN)/elbo evaluate runs/demo
 	$(BIN)/elbo gap runs/demo

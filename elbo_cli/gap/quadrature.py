@@ -17,7 +17,7 @@ SHRINKING = 0.3  # the share of itself that an error shrinks to, at most, when t
 MOST = 2**18  # points of a datum at one depth
 DEEPEST = 20  # halvings of the step
 FARTHEST = 100  # tiles that an integrand is followed for beyond where the search began
-STEEP = 8.0  # nats in a step: a tile with such slopes may hold more than it shows
+STEEP = 8.0  # nats in a step: a tile with such slopes may hold more than it shows. A resolved normal's rim has 6
 TOGETHER = 8  # data on a tile from which on its points are decoded once for all of them
 PATCH = 128  # tiles to a call of the integrand
 
@@ -42,7 +42,7 @@ class Integral:
     """What was found for each datum."""
 
     value: Tensor  # [N], nats
-    error: Tensor  # [N], nats; inf where the integrand does not end
+    error: Tensor  # [N], nats; inf where the integrand does not end, or may hide anything
     step: Tensor  # [N], of the last grid, in units of u
 
 
@@ -51,8 +51,8 @@ def integrate(integrand: Integrand, lattice: Lattice, seeds: Tensor, N: int) -> 
 
     For a smooth integrand that vanishes at the ends the rule's error falls faster than any power of the step: for an
     analytic one it is squared, or better, when the step is halved. At a kink, such as a ReLU makes, it falls to a
-    quarter, and `KINKED` has to do. See `doubt` for the error, to which is added what the tiles left out may hold:
-    those where the integrand, with its slope, stays `cut` nats below its peak.
+    quarter, and `KINKED` has to do. See `doubt` for the error. To it is added what may lie where nothing is seen: in
+    tiles left out, where the integrand with its slopes stays `cut` nats below its peak, and in those that are steep.
 
     Args:
         integrand: exp(f) g.
@@ -83,7 +83,7 @@ def doubt(double: Tensor, fourfold: Tensor, lost: Tensor, rounding: Tensor, *, f
     Args:
         double: spread of the values by the rules of step 2h about the whole's, [N].
         fourfold: that of the rules of step 4h, [N].
-        lost: what may lie outside of the grid, [N].
+        lost: what may lie where nothing is seen, [N].
         rounding: of the values, below which no spread can be asked to fall, [N].
         first: whether the grid is the first: it must not be content with a kink, which may be the foot of a spike.
     """

@@ -16,6 +16,7 @@ from torch.distributions import (
     Independent,
     MixtureSameFamily,
     Normal,
+    Poisson,
     TransformedDistribution,
     Uniform,
 )
@@ -82,7 +83,7 @@ ORACLES: dict[str, Callable[[], GapOracle]] = {
     "two modes, of which q holds one": MissedMode,
     "a ring, q a spot on it": Ring,
     "a ring, q over all of it": lambda: Ring(wide=True),
-    "a spike where nothing points to it": lambda: Spike(1, centre=2.0137),
+    "a spike where nothing points to it": lambda: Spike(1, centre=2.11),
     "a line": lambda: random_linear_gaussian(8, 1, sigma=0.3),
     "a plane": lambda: random_linear_gaussian(8, 2, shift=0.4, scale=0.7),
     "a plane, seen sharply": lambda: random_linear_gaussian(8, 2, sigma=0.01),
@@ -323,6 +324,9 @@ STANDARD = diagonal_normal(ZERO, 1.0)
 REFUSED: dict[str, Callable[[], LatentVariableModel]] = {
     "three latents": lambda: random_linear_gaussian(8, 3),
     "latents of 0 and 1": lambda: Foreign(2, independent(Bernoulli(logits=ZERO, validate_args=False))),
+    "counts, whose formula is nearly a density": lambda: Foreign(
+        1, independent(Poisson(ZERO[:1] + 40, validate_args=False))
+    ),
     "a prior within bounds": lambda: Foreign(2, independent(Uniform(ZERO - 1, ZERO + 1, validate_args=False))),
     "a prior that refuses what lies beyond its bounds": lambda: Foreign(2, independent(Uniform(ZERO - 1, ZERO + 1))),
     "a prior with tails that do not end": lambda: Foreign(1, independent(Cauchy(ZERO[:1], 1.0))),

@@ -72,3 +72,8 @@ def test_keys_tell_rows_apart_and_keep_their_order(far: int) -> None:
     key = keys(rows).tolist()
     assert key[0] == key[4]
     assert sorted(set(key)) == key[:4]
+
+
+def test_rows_too_wide_for_a_key_of_63_bits_are_told_apart_all_the_same() -> None:
+    wide = 2**32 - 1
+    assert keys(torch.tensor([[0, 0, 0], [1, 0, 0], [0, wide, wide]])).tolist() == [0, 2, 1]

@@ -99,7 +99,7 @@ class Annealer:
 
     def summary(self, log_w: Tensor) -> WeightSummary:
         """What the log-weights of all chains say, with the errors that their strata give."""
-        stream = WeightStream(*log_w.shape)
+        stream = WeightStream(self.course.plan.K, self.N)
         stream.add(log_w)
         return replace(stream.summary(), se_log_px=self.start.standard_error(log_w).cpu())
 

@@ -295,9 +295,20 @@ def test_the_answer_depends_on_the_seed_and_on_nothing_else() -> None:
 
 
 def test_equal_data_have_noise_of_their_own() -> None:
+    """In other blocks too. One temperature from the prior: there the draws alone tell equal data apart."""
     model = CASES["crude"].build()
-    found = columns(anneal(model, model.data(1).repeat(70, 1), temperatures=4, K=70))
+    found = columns(anneal(model, model.data(1).repeat(70, 1), temperatures=1, K=2, proposal="prior"))
     assert len(found["log_px"].unique()) == 70
+
+
+def test_tiles_of_chains_have_noise_of_their_own_and_none_is_lost() -> None:
+    model = CASES["crude"].build()
+    course = Course.of(Settings(K=130, temperatures=3, proposal="posterior"))
+    ready = result(prepare(model, model.data(2).float(), 0, course))
+    log_w = result(ready.forwards())
+    assert log_w.shape == (130, 2)
+    assert len(log_w.unique()) == 260
+    assert ready.summary(log_w).K == 130
 
 
 def test_the_run_and_its_tuning_share_no_noise() -> None:

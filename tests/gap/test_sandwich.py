@@ -151,6 +151,14 @@ def test_annealing_is_narrower_than_draws_of_a_crude_q() -> None:
     assert annealed.decodes is not None
 
 
+def test_an_annealed_sandwich_begins_at_the_fit_alone_where_the_start_is_left_open() -> None:
+    """From an exact draw no chain goes back to the shares of q and the prior: with them U would be ln 4/3 too high."""
+    model = CASES["crude"].build()
+    auto, near = (found(model, 16, "ais", K=2, proposal=start) for start in ("auto", "laplace"))
+    assert (auto.width, auto.proposal) == (near.width, "auto")
+    assert auto.width.mean < 0.1
+
+
 def test_a_missed_mode_shows_as_width() -> None:
     """From below nothing shows: q's draws agree. The exact draw lies in the other mode for every second datum."""
     model = CASES["missed_mode"].build()
@@ -181,6 +189,7 @@ def test_simulated_data_are_what_data_are(name: str, values: list[float] | None)
 def test_the_latents_are_those_that_the_data_came_from() -> None:
     model = crude()
     data = simulate(model, 4000, 0, settings())
+    assert len(torch.cat([data.z, simulate(model, 4000, 1, settings()).z]).unique(dim=0)) == 8000
     residual = data.x - data.z @ model.W.T - model.mu
     within(residual.square(), model.sigma**2, resolve=0.15)
     within(data.z, 0.0, resolve=0.1)

@@ -252,6 +252,8 @@ def _different(run: Path, other: Path) -> str | None:
     if _rows(run) != _rows(other):
         return "metrics.csv differs"
     for name in ("last.safetensors", "best.safetensors"):
+        if not (run / name).exists():
+            return f"{name} is gone"
         ours, theirs = checkpoint.read(run / name), checkpoint.read(other / name)
         if ours.tensors.keys() != theirs.tensors.keys():
             return f"{name}: other tensors"

@@ -166,6 +166,9 @@ def _injected(home: Path, kind: str, at: int) -> str | None:
     # a NaN that the epoch's last step leaves is seen by its validation, before anything is written
     if named is None or int(named[1]) != epoch:
         return f"epoch {epoch} is not named: {ended.said[-200:]}"
+    due = (at - 1) % BATCHES + (1 if kind == "data" else 2)  # the first loss that is not finite
+    if due <= BATCHES and f"batch {due}." not in ended.said:
+        return f"batch {due} is not named: {ended.said[-200:]}"
     if [row.epoch for row in RunFolder(home).records()] != list(range(1, epoch)):
         return "metrics.csv does not end with the last good epoch"
     if epoch > 1:

@@ -12,7 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from elbo_cli import build, config
 from elbo_cli.api import gap, subject_of
 from elbo_cli.runtime import finished
-from elbo_cli.training import Experiment, _train
+from elbo_cli.training.experiment import Experiment
+from elbo_cli.training.loop import _train
 
 TEXT = """
 data: {name: digits}

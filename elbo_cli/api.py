@@ -16,7 +16,8 @@ from elbo_cli.gap.settings import Settings, default_draws
 from elbo_cli.records import EpochRecord, Evaluation, GapFindings
 from elbo_cli.runtime import finished
 from elbo_cli.subject import Subject, open_subject
-from elbo_cli.training import Experiment, records
+from elbo_cli.training.experiment import Experiment
+from elbo_cli.training.loop import records
 
 __all__ = ["Experiment", "Subject", "evaluate", "fit", "gap", "load", "open_subject", "subject_of"]
 

@@ -19,7 +19,7 @@ from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import noise, settle
-from elbo_cli.training import Experiment, Objective, Plan, Probed, Progress
+from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress
 
 CPU = torch.device("cpu")
 CHECKED = 4096  # data that a likelihood looks at together

@@ -17,7 +17,8 @@ from elbo_cli.errors import UserError
 from elbo_cli.files import write_whole
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runs import RunFolder, new_folder, old_folder
-from elbo_cli.training import Experiment, Progress, fit
+from elbo_cli.training.experiment import BEGINNING, Experiment, Progress
+from elbo_cli.training.loop import fit
 
 EXTENDABLE = ("train.epochs", "train.patience")  # what may differ when a run is resumed
 
@@ -29,7 +30,7 @@ class Session:
     config: configs.Config
     experiment: Experiment
     folder: RunFolder
-    past: Progress = Progress()  # noqa: RUF009  # frozen
+    past: Progress = BEGINNING
 
 
 def start(config: configs.Config, name: str, out: Path | None, device: torch.device) -> Session:

@@ -1,13 +1,13 @@
 """Write what follows from the config's schema: the presets' comments, their copies in configs/, and docs/config.md.
 
 To change a preset, change its values in elbo_cli/presets/NAME.yaml; to change a comment, change the description in
-elbo_cli/config.py. Then run this. A test holds that nothing is out of date.
+elbo_cli/config/sections.py. Then run this. A test holds that nothing is out of date.
 """
 
 from pathlib import Path
 
 from elbo_cli.config import Config, commented, loads
-from elbo_cli.config_text import reference
+from elbo_cli.config.text import reference
 from elbo_cli.presets import list_presets, preset_text
 
 ROOT = Path(__file__).resolve().parent.parent

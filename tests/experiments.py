@@ -15,7 +15,8 @@ from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import EpochRecord
 from elbo_cli.runtime import noise
-from elbo_cli.training import Experiment, Objective, Plan, Probed, records
+from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed
+from elbo_cli.training.loop import records
 
 D, P = 2, 4  # latents and pixels
 BATCHES = (50, 50, 30)  # 130 data in batches of 50: the last is short

@@ -19,7 +19,8 @@ from elbo_cli.gap.settings import Settings
 from elbo_cli.models.likelihoods import LIKELIHOODS
 from elbo_cli.presets import preset_text
 from elbo_cli.runtime import finished
-from elbo_cli.training import Progress, records
+from elbo_cli.training.experiment import Progress
+from elbo_cli.training.loop import records
 from tests.experiments import CPU
 
 MNIST = Path(__file__).parents[2] / "shared" / "data"

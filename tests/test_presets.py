@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from elbo_cli.config import Config, load, loads
-from elbo_cli.config_schema import every_key
+from elbo_cli.config.schema import every_key
 from elbo_cli.errors import UserError
 from elbo_cli.presets import list_presets, preset_text, write_preset
 

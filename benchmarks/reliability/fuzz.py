@@ -23,7 +23,7 @@ from benchmarks.reliability.tally import Tally, counting
 from elbo_cli import build
 from elbo_cli import config as configs
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.training import records
+from elbo_cli.training.loop import records
 
 CASES = 5000
 LINES = 1500

@@ -13,7 +13,8 @@ from elbo_cli.bounds.weights import WeightStream, WeightSummary
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, choose
 from elbo_cli.gap.findings import Weighed, findings
-from elbo_cli.gap.proposals import PROPOSALS, Mixture, Proposal, posterior
+from elbo_cli.gap.proposals.mixture import Mixture
+from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import noise

@@ -6,13 +6,13 @@ from dataclasses import replace
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
-from elbo_cli.gap.ais import ais
-from elbo_cli.gap.exact import applies, exact
+from elbo_cli.gap.annealing.ais import ais
+from elbo_cli.gap.annealing.starts import STARTS
+from elbo_cli.gap.exact.method import applies, exact
 from elbo_cli.gap.importance import importance
 from elbo_cli.gap.pilot import cheapest
-from elbo_cli.gap.proposals import PROPOSALS
+from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
-from elbo_cli.gap.starts import STARTS
 from elbo_cli.gap.tolerance import to_tolerance
 from elbo_cli.records import GapFindings, Tick
 

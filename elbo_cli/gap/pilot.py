@@ -9,7 +9,7 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import Plan, latent_size, weigh_block
-from elbo_cli.gap.proposals import PROPOSALS, Proposal
+from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.gap.tolerance import AIM, MOST, PILOT, Need
 from elbo_cli.gap.verdict import ALARM

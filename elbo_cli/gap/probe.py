@@ -9,11 +9,12 @@ from torch.distributions import Distribution
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.gap.importance import Plan, weigh_block
-from elbo_cli.gap.laplace import applies, laplace
-from elbo_cli.gap.laplace import decodes as cost_of_laplace
-from elbo_cli.gap.proposals import Component, Proposal, defensive
+from elbo_cli.gap.proposals.laplace import applies, laplace
+from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
+from elbo_cli.gap.proposals.mixture import Component
+from elbo_cli.gap.proposals.recipes import Proposal, defensive
 from elbo_cli.gap.settings import DATA_TILE
-from elbo_cli.training import Probed
+from elbo_cli.training.experiment import Probed
 
 STEPS = 1  # towards each mode: every epoch pays for it
 

@@ -12,12 +12,13 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.bounds.upper import certified_lower, certified_upper, with_exact
 from elbo_cli.bounds.weights import WeightStream
 from elbo_cli.errors import UserError, choose
-from elbo_cli.gap.ais import counted, frozen
-from elbo_cli.gap.annealer import Course, prepare
+from elbo_cli.gap.annealing.ais import counted, frozen
+from elbo_cli.gap.annealing.annealer import Course, prepare
+from elbo_cli.gap.annealing.starts import STARTS
 from elbo_cli.gap.importance import Plan, latent_size, log_weights, naming, weigh_tiles
-from elbo_cli.gap.proposals import PROPOSALS, Mixture
+from elbo_cli.gap.proposals.mixture import Mixture
+from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
-from elbo_cli.gap.starts import STARTS
 from elbo_cli.records import Estimate, SandwichFindings, Tick
 from elbo_cli.runtime import noise
 

@@ -11,7 +11,7 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.importance import Plan, decodes, latent_size, weigh_block
-from elbo_cli.gap.proposals import PROPOSALS, Proposal
+from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.gap.verdict import spent
 from elbo_cli.records import GapFindings, Tick, Verdict

@@ -26,7 +26,7 @@ class Likelihood(nn.Module):
     """
 
     outputs = 1
-    outputs_are_eta = True  # the decoder's outputs are the coordinates of the Fisher information (gap/fisher.py)
+    outputs_are_eta = True  # the decoder's outputs are Fisher's coordinates (gap/proposals/fisher.py)
     support = ""  # what x may be, in words
     cure = ""  # what to type when x is not
 

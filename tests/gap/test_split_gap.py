@@ -12,10 +12,10 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from elbo_cli import runtime
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.gap import refine
 from elbo_cli.gap import split_gap as room
 from elbo_cli.gap.importance import importance
-from elbo_cli.gap.refine import FAMILIES, Refined
+from elbo_cli.gap.proposals import refine
+from elbo_cli.gap.proposals.refine import FAMILIES, Refined
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.split_gap import DRAWS, split_gap
 from elbo_cli.records import Estimate, SplitFindings, SplitRow, Tick, titles

@@ -1,0 +1,1 @@
+"""log p(x) without sampling: closed form, or the trapezoid rule over one or two latents."""

@@ -1,0 +1,1 @@
+"""Proposals for importance sampling: where the draws behind L_K come from."""

@@ -1,0 +1,71 @@
+"""Where the draws behind L_K come from: any proposal that has not seen its draws keeps exp L_K unbiased."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.gap.proposals.laplace import applies, laplace
+from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
+from elbo_cli.gap.proposals.mixture import Component
+from elbo_cli.gap.proposals.refine import decodes as cost_of_refined
+from elbo_cli.gap.proposals.refine import refined_normal
+from elbo_cli.gap.proposals.variational import decodes as cost_of_variational
+from elbo_cli.gap.proposals.variational import variational
+
+Recipe = Callable[[LatentVariableModel, Tensor, Distribution], tuple[Component, ...]]
+
+
+def posterior(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+    """The amortised q itself: the customary estimate, for comparison with papers."""
+    return (Component(qz_x, 1.0),)
+
+
+def defensive(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+    """q with a tenth of the prior: the weights are bounded by ten times p(x | z). Hesterberg (1995)."""
+    return (Component(qz_x, 0.9), Component(model.prior(), 0.1))
+
+
+def laplace_alone(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+    """A normal at the mode of each datum's posterior. For study: a mode that it missed stays unseen."""
+    return (Component(laplace(model, x, qz_x), 1.0),)
+
+
+def auto(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+    """Mostly a normal fitted to the posterior, with shares of q and of the prior: what it missed shows as a weight.
+
+    Where there is no such normal to be had (see `laplace.applies`), q with a share of the prior.
+    """
+    if not applies(model, qz_x):
+        return defensive(model, x, qz_x)
+    return (Component(variational(model, x, qz_x), 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
+
+
+def refined(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+    """Mostly a normal found by climbing each datum's own ELBO, which needs a gradient and no Fisher information."""
+    best = refined_normal(model, x, qz_x)
+    return (Component(best, 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A way to make the draws: its recipe, what it costs for each datum, and whether it can be wrong in silence."""
+
+    recipe: Recipe
+    decodes: Callable[[int], int]  # D -> decoder evaluations before the first draw
+    defended: bool  # holds a share that reaches what its main part may have missed; without one nothing is `resolved`
+
+    def __call__(self, model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
+        """The components for data x [N, ...]."""
+        return self.recipe(model, x, qz_x)
+
+
+PROPOSALS: dict[str, Proposal] = {
+    "auto": Proposal(auto, cost_of_variational, defended=True),
+    "posterior": Proposal(posterior, lambda D: 0, defended=False),
+    "defensive": Proposal(defensive, lambda D: 0, defended=True),
+    "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False),
+    "refined": Proposal(refined, cost_of_refined, defended=True),
+}

@@ -1,0 +1,75 @@
+"""What training needs, and how far it has come."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from elbo_cli.data.split import Dataset
+from elbo_cli.models.vae import VAE
+from elbo_cli.records import EpochRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What training climbs: a bound with K draws, its KL weighted by beta(epoch) and freed below `free_bits`."""
+
+    bound: str = "elbo"
+    samples: int = 1
+    beta: Callable[[int], float] = lambda epoch: 1.0
+    free_bits: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and in what pieces to train; `lr` gives the learning rate of an epoch (1, 2, ...)."""
+
+    epochs: int
+    batch_size: int
+    lr: Callable[[int], float]
+    clip_norm: float | None = None
+    patience: int | None = None
+    gap_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The gap on the probe: mean log p(x) (a lower bound) and gap, nats per datum."""
+
+    log_px: float
+    gap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Everything that training needs, made by build.py: nothing in here is a name any more."""
+
+    model: VAE
+    data: Dataset
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    plan: Plan
+    seed: int
+    device: torch.device
+    probe: Callable[[], Probed] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come: what training must know of its past, beside weights and moments."""
+
+    last: EpochRecord = field(default_factory=EpochRecord)
+    best: EpochRecord | None = None
+    probed: Probed | None = None
+
+    def after(self, record: EpochRecord, probed: Probed | None) -> "Progress":
+        """The progress once `record` is there too."""
+        better = self.best is None or record.score > self.best.score
+        return Progress(record, record if better else self.best, probed or self.probed)
+
+    def patience_left(self, patience: int | None) -> bool:
+        """Whether an epoch within `patience` was the best."""
+        return patience is None or self.best is None or self.last.epoch - self.best.epoch < patience
+
+
+BEGINNING = Progress()

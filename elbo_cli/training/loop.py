@@ -1,0 +1,126 @@
+"""The loop over epochs: a generator of records."""
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elbo_cli.errors import RunError
+from elbo_cli.evaluation import measure
+from elbo_cli.records import EpochRecord, Tick
+from elbo_cli.runtime import noise
+from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
+from elbo_cli.training.step import update
+
+BATCHES_A_TICK = 50  # batches between two looks at the losses: a look waits for the device
+
+
+def fit(experiment: Experiment, past: Progress = BEGINNING) -> Iterator[tuple[EpochRecord, Progress] | Tick]:
+    """Train epoch by epoch from `past` to the plan's end, or to the end of its patience.
+
+    Yields:
+        a Tick every few batches, and after every epoch its record with the progress so far. Weights, moments and
+        progress at that moment are all that a checkpoint needs: every epoch draws from seeds of its own.
+
+    Raises:
+        RunError: a loss is not finite; the sentence names epoch and batch. The weights are then lost.
+    """
+    if past.last.epoch == 0 and experiment.probe and experiment.plan.gap_every:
+        past = replace(past, probed=experiment.probe())
+    while past.last.epoch < experiment.plan.epochs and past.patience_left(experiment.plan.patience):
+        began = time.perf_counter()
+        epoch = past.last.epoch + 1
+        record = yield from _train(experiment, epoch)
+        record = replace(record, step=past.last.step + _batches(experiment), **_validated(experiment, epoch))
+        probed, ledger = _probe(experiment, epoch, past.probed)
+        spent = past.last.seconds + time.perf_counter() - began
+        record = replace(record, seconds=spent, **ledger)
+        past = past.after(record, probed)
+        yield record, past
+
+
+def records(experiment: Experiment, past: Progress = BEGINNING) -> Iterator[EpochRecord]:
+    """`fit` without its ticks: the records of the epochs alone."""
+    return (event[0] for event in fit(experiment, past) if not isinstance(event, Tick))
+
+
+def _batches(experiment: Experiment) -> int:
+    return math.ceil(len(experiment.data.train) / experiment.plan.batch_size)
+
+
+def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRecord]:
+    """One pass over the training data; returns its record."""
+    split, plan, objective = experiment.data.train, experiment.plan, experiment.objective
+    lr, beta = plan.lr(epoch), objective.beta(epoch)
+    for group in experiment.optimizer.param_groups:
+        group["lr"] = lr
+    experiment.model.train()
+    with noise(experiment.seed, "order", epoch):
+        order = torch.randperm(len(split)).to(experiment.device)
+    pieces = torch.split(order, plan.batch_size)
+    sums = torch.zeros(4, dtype=torch.float64, device=experiment.device)
+    for first in range(0, len(pieces), BATCHES_A_TICK):
+        with noise(experiment.seed, "train", epoch, first, device=experiment.device):
+            rows = torch.stack(
+                [update(experiment, split, index, beta) for index in pieces[first : first + BATCHES_A_TICK]]
+            )
+        _insist_on_finite(rows, epoch, first)
+        sums += rows.sum(0)
+        yield Tick(done=min(first + BATCHES_A_TICK, len(pieces)), total=len(pieces), what=f"epoch {epoch}")
+    bound, total, recon, divergence = (sums / len(split)).tolist()
+    return EpochRecord(
+        epoch=epoch,
+        lr=lr,
+        beta=beta,
+        train_elbo=total,
+        train_reconstruction=recon,
+        train_kl=divergence,
+        train_bound=None if objective.bound == "elbo" else bound,
+    )
+
+
+def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:
+    bad = (~rows.isfinite().all(1)).nonzero()
+    if len(bad):
+        batch = first + int(bad[0]) + 1
+        raise RunError(
+            f"The loss is not finite at epoch {epoch}, batch {batch}. Lower optim.lr, or set optim.clip_norm=1.0."
+        )
+
+
+def _validated(experiment: Experiment, epoch: int) -> dict[str, Any]:
+    """The validation columns: the same data and the same noise every epoch, so that epochs compare."""
+    if not len(experiment.data.valid):
+        return {}
+    objective = experiment.objective
+    K = objective.samples if objective.bound != "elbo" else 1
+    measured = measure(experiment.model, experiment.data.valid, K, experiment.seed, experiment.device)
+    means = {
+        "valid_elbo": measured.elbo.mean().item(),
+        "valid_reconstruction": measured.reconstruction.mean().item(),
+        "valid_kl": measured.kl.mean().item(),
+        "active_units": measured.active_units,
+    }
+    if objective.bound != "elbo":
+        means["valid_bound"] = measured.iwae.mean().item()
+    if not math.isfinite(means["valid_elbo"] or 0.0):
+        raise RunError(
+            f"The validation ELBO is not finite after epoch {epoch}. Lower optim.lr, or set optim.clip_norm=1.0."
+        )
+    return means
+
+
+def _probe(experiment: Experiment, epoch: int, before: Probed | None) -> tuple[Probed | None, dict[str, Any]]:
+    """The gap on the probe, and the ledger's columns: how much of the change was the model and how much the bound."""
+    if experiment.probe is None or not experiment.plan.gap_every or epoch % experiment.plan.gap_every:
+        return None, {}
+    began = time.perf_counter()
+    now = experiment.probe()
+    row = {"valid_log_px": now.log_px, "valid_gap": now.gap, "probe_seconds": time.perf_counter() - began}
+    if before is not None:
+        row |= {"delta_log_px": now.log_px - before.log_px, "delta_gap": now.gap - before.gap}
+    return now, row

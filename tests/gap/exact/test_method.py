@@ -27,7 +27,7 @@ from elbo_cli import config as configs
 from elbo_cli.bounds.draws import LatentVariableModel, draw
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.gap import exact as exact_module
+from elbo_cli.gap.exact import method as exact_module
 from elbo_cli.gap.exact import quadrature
 from elbo_cli.gap.exact.method import applies, exact
 from elbo_cli.gap.importance import importance

@@ -89,8 +89,8 @@ ROOMS: dict[str, set[str]] = {
 KNOW_CONFIGS = {
     "elbo_cli.api",
     "elbo_cli.build",
-    "elbo_cli.cli",
-    "elbo_cli.commands",
+    "elbo_cli.cli.configs",
+    "elbo_cli.commands.training",
     "elbo_cli.journal",
     "elbo_cli.subject",
 }

@@ -19,8 +19,8 @@ from typing import TypeVar
 import torch
 
 from benchmarks.reliability.tally import Tally
-from elbo_cli import commands  # noqa: F401  # with all that it imports, once
 from elbo_cli.cli import app
+from elbo_cli.commands import evaluation, gap, training  # noqa: F401  # with all that they import, once
 
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # its first use imports a compiler
 T = TypeVar("T")

@@ -1,0 +1,25 @@
+"""`elbo train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elbo_cli.cli.options import Device, Json, Overrides
+from elbo_cli.screen import Screen, reporting_errors
+
+
+def train(
+    overrides: Overrides = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file; `elbo init` writes one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; by default runs/DATE_NAME_HASH.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train a VAE; reconstruction, KL and ELBO of every epoch go to metrics.csv and a table."""
+    screen = Screen(as_json)
+    with reporting_errors(screen):
+        from elbo_cli.commands.training import run_training
+
+        run_training(screen, config, overrides or [], out, resume, device)

@@ -1,0 +1,33 @@
+"""`elbo evaluate`."""
+
+from pathlib import Path
+
+from elbo_cli.commands.chosen import Chosen
+from elbo_cli.commands.writing import write
+from elbo_cli.evaluation import evaluate
+from elbo_cli.records import EvaluationRow
+from elbo_cli.report.rows import refuse_path
+from elbo_cli.report.tables import evaluation_json, evaluation_table, latents_table
+from elbo_cli.screen import Screen
+
+
+def run_evaluation(screen: Screen, chosen: Chosen, samples: int, out: Path | None) -> None:
+    """`elbo evaluate`."""
+    if out is not None:
+        refuse_path(out)
+    subject = chosen.open()
+    with subject.blamed():
+        found = evaluate(
+            subject.model, subject.split, data=subject.data, samples=samples, seed=subject.seed, device=subject.device
+        )
+    screen.show(evaluation_table(found))
+    screen.show(latents_table(found))
+    write(screen, out, found.rows, EvaluationRow)
+    head = {
+        "checkpoint": subject.name,
+        "data": subject.data,
+        "split": subject.split.name,
+        "samples": samples,
+        "seed": subject.seed,
+    }
+    screen.emit(head | evaluation_json(found))

@@ -19,7 +19,8 @@ from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import noise, settle
-from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress
+from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress, Step
+from elbo_cli.training.step import PlainStep
 
 CPU = torch.device("cpu")
 CHECKED = 4096  # data that a likelihood looks at together
@@ -36,15 +37,17 @@ def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment
     model = open_model(config, data.shape, data.train).to(device)
     for split in (data.train, data.valid, data.test):
         refuse_unsupported(model.visible, split)
-    plan = _plan(config)
+    plan, objective = _plan(config), _objective(config.objective)
+    optimizer = _optimizer(config.optim, model)
     probe = Probe(
         model, data.valid.to(device), config.train.gap_examples, config.train.gap_samples, config.seed, device
     )
     return Experiment(
         model=model,
         data=data.to(device),
-        optimizer=_optimizer(config.optim, model),
-        objective=_objective(config.objective),
+        optimizer=optimizer,
+        step=_step_of(model, optimizer, objective, plan),
+        objective=objective,
         plan=plan,
         seed=config.seed,
         device=device,
@@ -144,6 +147,10 @@ def _optimizer(section: configs.Optim, model: nn.Module) -> torch.optim.Optimize
     more = {"weight_decay": section.weight_decay} if section.name == "adamw" else {}
     make = choose(table, section.name, "optimiser")
     return make(parameters, lr=section.lr, betas=section.betas, eps=section.eps, fused=fused, **more)
+
+
+def _step_of(model: VAE, optimizer: torch.optim.Optimizer, objective: Objective, plan: Plan) -> Step:
+    return PlainStep(model, optimizer, objective, plan.clip_norm)
 
 
 def _objective(section: configs.Objective) -> Objective:

@@ -17,6 +17,7 @@ from elbo_cli.records import EpochRecord
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed
 from elbo_cli.training.loop import records
+from elbo_cli.training.step import PlainStep
 
 D, P = 2, 4  # latents and pixels
 BATCHES = (50, 50, 30)  # 130 data in batches of 50: the last is short
@@ -76,12 +77,15 @@ def experiment(
     model = model or vae()
     trained = [p for p in model.parameters() if p.requires_grad]
     settled = Plan(epochs=epochs, batch_size=batch_size, lr=lambda epoch: lr)
+    settled = replace(settled, **plan)  # type: ignore[arg-type]
+    optimizer, objective = torch.optim.SGD(trained, lr=1.0), objective or Objective()
     return Experiment(
         model=model,
         data=data or dataset(),
-        optimizer=torch.optim.SGD(trained, lr=1.0),
-        objective=objective or Objective(),
-        plan=replace(settled, **plan),  # type: ignore[arg-type]
+        optimizer=optimizer,
+        step=PlainStep(model, optimizer, objective, settled.clip_norm),
+        objective=objective,
+        plan=settled,
         seed=seed,
         device=CPU,
         probe=probe,

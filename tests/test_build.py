@@ -285,12 +285,18 @@ def test_a_few_steps_on_mnist() -> None:
     assert (len(data.train), len(data.valid), len(data.test), data.shape) == (55_000, 5_000, 10_000, (1, 28, 28))
     small = build.Dataset("mnist", data.train.first(600), data.valid.first(100), data.test.first(40))
     model = build.open_model(settled, data.shape, data.train)
+    optimizer, objective, plan = (
+        build._optimizer(settled.optim, model),
+        build._objective(settled.objective),
+        build._plan(settled),
+    )
     run = build.Experiment(
         model=model,
         data=small,
-        optimizer=build._optimizer(settled.optim, model),
-        objective=build._objective(settled.objective),
-        plan=build._plan(settled),
+        optimizer=optimizer,
+        step=build._step_of(model, optimizer, objective, plan),
+        objective=objective,
+        plan=plan,
         seed=0,
         device=CPU,
     )

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from elbo_cli.data.split import Dataset
 from elbo_cli.models.vae import VAE
@@ -40,6 +42,24 @@ class Probed:
     gap: float
 
 
+class Step(Protocol):
+    """One update of the weights from one batch. The loop knows no more of how training is done.
+
+    A step promises three things. It moves the model's weights and the optimiser's moments by one update, at the
+    learning rate that the optimiser has then. It draws from the global generator alone, which its caller has seeded,
+    and keeps nothing else from call to call: weights, moments and seed decide what comes. And it waits for no device.
+    """
+
+    def __call__(self, x: Tensor, beta: float) -> Tensor:
+        """Learn from x [B, ...] on the experiment's device, with the KL weighted by beta.
+
+        Returns:
+            Sums over the batch, in nats, float64 [4] on that device, as the weights were before the update:
+            bound, ELBO, reconstruction, KL, all at beta = 1. Where the loss is not finite, neither are they.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     """Everything that training needs, made by build.py: nothing in here is a name any more."""
@@ -47,6 +67,7 @@ class Experiment:
     model: VAE
     data: Dataset
     optimizer: torch.optim.Optimizer
+    step: Step
     objective: Objective
     plan: Plan
     seed: int

@@ -14,7 +14,6 @@ from elbo_cli.evaluation import measure
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
-from elbo_cli.training.step import update
 
 BATCHES_A_TICK = 50  # batches between two looks at the losses: a look waits for the device
 
@@ -66,7 +65,7 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
     for first in range(0, len(pieces), BATCHES_A_TICK):
         with noise(experiment.seed, "train", epoch, first, device=experiment.device):
             rows = torch.stack(
-                [update(experiment, split, index, beta) for index in pieces[first : first + BATCHES_A_TICK]]
+                [experiment.step(split.batch(index), beta) for index in pieces[first : first + BATCHES_A_TICK]]
             )
         _insist_on_finite(rows, epoch, first)
         sums += rows.sum(0)

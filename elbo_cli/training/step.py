@@ -1,35 +1,42 @@
-"""One gradient step, and what it saw."""
+"""The plain step: a gradient by autograd, for any model, bound and optimiser; and what it saw."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from elbo_cli.bounds.draws import Draws, draw, kl_per_latent
 from elbo_cli.bounds.lower import BOUNDS, Bound, free_bits, kl, reconstruction, tempered
-from elbo_cli.data.split import Split
-from elbo_cli.training.experiment import Experiment
+from elbo_cli.models.vae import VAE
+from elbo_cli.training.experiment import Objective
 
 
-def update(experiment: Experiment, split: Split, index: Tensor, beta: float) -> Tensor:
-    """One gradient step; returns the batch's sums of bound, ELBO, reconstruction and KL, all at beta = 1."""
-    model, objective = experiment.model, experiment.objective
-    x = split.batch(index)
-    qz_x = model.posterior(x)
-    bound = BOUNDS[objective.bound]
-    draws = draw(model, x, objective.samples, qz_x, weights=bound.weights)
-    target = draws if beta == 1 else tempered(draws, beta)
-    if objective.free_bits:
-        per_latent = kl_per_latent(qz_x, model.prior())
-        assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
-        target = replace(target, kl=free_bits(per_latent, objective.free_bits) * beta)
-    experiment.optimizer.zero_grad()
-    loss = -bound.estimate(target).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if experiment.plan.clip_norm is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), experiment.plan.clip_norm)
-    experiment.optimizer.step()
-    return _sums(draws, bound)
+@dataclass(frozen=True, slots=True)
+class PlainStep:
+    """A `Step` along the gradient of the objective, as autograd finds it."""
+
+    model: VAE
+    optimizer: torch.optim.Optimizer
+    objective: Objective
+    clip_norm: float | None = None
+
+    def __call__(self, x: Tensor, beta: float) -> Tensor:
+        """Update once; returns the batch's sums of bound, ELBO, reconstruction and KL, all at beta = 1."""
+        bound = BOUNDS[self.objective.bound]
+        qz_x = self.model.posterior(x)
+        draws = draw(self.model, x, self.objective.samples, qz_x, weights=bound.weights)
+        target = draws if beta == 1 else tempered(draws, beta)
+        if self.objective.free_bits:
+            per_latent = kl_per_latent(qz_x, self.model.prior())
+            assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
+            target = replace(target, kl=free_bits(per_latent, self.objective.free_bits) * beta)
+        self.optimizer.zero_grad()
+        loss = -bound.estimate(target).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        return _sums(draws, bound)
 
 
 @torch.no_grad()

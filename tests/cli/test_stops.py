@@ -70,7 +70,7 @@ def test_a_stop_before_the_first_epoch_is_over_keeps_the_run(here: Path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("elbo_cli.training.loop.update", interrupted)
+        patch.setattr("elbo_cli.training.step.PlainStep.__call__", interrupted)
         answer = elbo("train", "--config", "tiny.yaml", "--out", "run", "train.epochs=1")
     assert answer.code == 130
     assert answer.err == "Stopped. No epoch was whole yet. Go on with: elbo train --resume run\n"

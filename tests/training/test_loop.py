@@ -20,6 +20,7 @@ from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import Experiment, Probed, Progress
 from elbo_cli.training.loop import fit, records
+from elbo_cli.training.step import PlainStep
 from tests.experiments import (
     CPU,
     closed_elbo,
@@ -117,7 +118,8 @@ def test_the_global_generator_is_left_as_it_was() -> None:
 
 def with_adam(model: VAE) -> Experiment:
     run = experiment(model=model, epochs=5, lr=0.01, probe=probe(model), gap_every=2)
-    return replace(run, optimizer=torch.optim.Adam(run.optimizer.param_groups[0]["params"], fused=True))
+    adam = torch.optim.Adam(run.optimizer.param_groups[0]["params"], fused=True)
+    return replace(run, optimizer=adam, step=PlainStep(model, adam, run.objective))
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4])

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOWEST := .venv-lowest/bin
 
-.PHONY: setup demo lint type test test-slow test-lowest bench reliability clean
+.PHONY: setup demo lint type test test-slow test-lowest bench bench-full reliability clean
 
 setup: .venv/installed
 
@@ -31,8 +31,20 @@ test: lint type
 test-slow: setup
 	$(BIN)/pytest -n 2 -m slow
 
+# Speed as ratios, a JSON line each. ROOT=FOLDER (with MNIST/raw in it): real MNIST instead of synthetic pictures.
+BENCH = $(BIN)/python -m benchmarks $(if $(ROOT),--root $(ROOT))
+
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BENCH)
+
+bench-full: setup .venv-peers/installed
+	$(BENCH) --full
+
+# The peers live in an environment of their own: what they need is none of elbo's business.
+.venv-peers/installed: benchmarks/peers-requirements.txt constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/peers-requirements.txt
+	touch $@
 
 # What is done to elbo on purpose, with counts: docs/reliability.md has the figures.
 reliability: setup
@@ -48,4 +60,4 @@ test-lowest: .venv-lowest/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache

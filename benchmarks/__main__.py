@@ -1,28 +1,39 @@
-"""`python -m benchmarks [NAME ...]`: without a name, the quick ones that `make bench` runs."""
+"""`python -m benchmarks [NAME ...]`: without a name, what is about speed. A JSON line for each row."""
 
+import argparse
 import json
-import platform
-import sys
+import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
 
-from benchmarks import coverage, hundred, speed, verdict
+from benchmarks import coverage, hundred, importance, training, verdict
+from benchmarks.compare import Row, Setting, machine
 
-STUDIES: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
-    "train": speed.training,
-    "importance": speed.importance,
-    "coverage": coverage.study,
-    "verdict": verdict.study,
-    "hundred": hundred.study,
+STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "train": training.study,
+    "importance": importance.study,
+    "coverage": lambda setting: coverage.study(),
+    "verdict": lambda setting: verdict.study(),
+    "hundred": lambda setting: hundred.study(),
 }
-QUICK = ("train", "importance")
+SPEED = ("train", "importance")  # what is about speed, and not about how often an answer is right
+PEERS = Path(".venv-peers/bin/python")
 
 
-def main(names: list[str]) -> None:
-    machine = f"{platform.machine()}, {platform.processor() or platform.system()}, Python {platform.python_version()}"
-    for name in names or QUICK:
-        for row in STUDIES[name]():
-            print(json.dumps({"study": name, **row, "machine": machine}), flush=True)
+def main() -> None:
+    """Run the studies that are named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(STUDIES)}; by default {SPEED}")
+    root = os.environ.get("ELBO_DATA")
+    parser.add_argument("--root", type=Path, default=root and Path(root), help="of real MNIST; else $ELBO_DATA")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="a Python that has the peers")
+    parser.add_argument("--full", action="store_true", help="more data, more rounds")
+    given = parser.parse_args()
+    setting = Setting(given.root, given.peers if given.peers.exists() else None, given.full)
+    about = {"machine": machine(), "data": "MNIST" if setting.root else "synthetic"}
+    for name in given.names or SPEED:
+        for row in STUDIES[name](setting):
+            print(json.dumps({"study": name, **row, **about}), flush=True)
 
 
-main(sys.argv[1:])
+main()

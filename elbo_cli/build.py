@@ -154,9 +154,8 @@ def _step_of(model: VAE, optimizer: torch.optim.Optimizer, objective: Objective,
 
 
 def _objective(section: configs.Objective) -> Objective:
-    return Objective(
-        section.bound, section.samples, warm_up(section.beta, section.beta_warmup_epochs), section.free_bits
-    )
+    beta = warm_up(section.beta, section.beta_warmup_epochs)
+    return Objective(section.bound, section.gradient, section.samples, beta, section.free_bits)
 
 
 def warm_up(beta: float, epochs: int) -> Callable[[int], float]:

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 import elbo_cli
+from elbo_cli.bounds.gradients import GRADIENTS
 from elbo_cli.bounds.lower import BOUNDS
 from elbo_cli.build import SCHEDULES, _optimizer
 from elbo_cli.config import sections
@@ -199,6 +200,7 @@ def test_the_command_line_opens_without_torch() -> None:
     ("names", "table"),
     [
         (sections.Bound, BOUNDS),
+        (sections.Gradient, GRADIENTS),
         (sections.Likelihood, LIKELIHOODS),
         (sections.Posterior, POSTERIORS),
         (sections.Prior, PRIORS),

@@ -82,9 +82,14 @@ def test_beta_rises_in_equal_steps() -> None:
 def test_the_objective_is_the_configs() -> None:
     made = build._objective(
         config(
-            "objective.bound=iwae", "objective.samples=7", "objective.beta=0.5", "objective.beta_warmup_epochs=2"
+            "objective.bound=iwae",
+            "objective.gradient=dreg",
+            "objective.samples=7",
+            "objective.beta=0.5",
+            "objective.beta_warmup_epochs=2",
         ).objective
     )
+    assert made.gradient == "dreg"
     assert (made.bound, made.samples, made.beta(1), made.beta(3), made.free_bits) == ("iwae", 7, 0.0, 0.5, 0.0)
 
 

@@ -33,6 +33,7 @@ class Draws:
     log_pz: Tensor  # [K, N]
     log_qz_x: Tensor  # [K, N]
     kl: Tensor | None = None  # [N], KL(q || p) where it has a closed form
+    beta: float = 1.0  # by which log p(z), log q(z | x) and kl are multiplied; other than 1 in training alone
 
     @property
     def log_w(self) -> Tensor:
@@ -52,7 +53,13 @@ def weigh(model: LatentVariableModel, x: Tensor, z: Tensor, log_qz_x: Tensor) ->
 
 
 def draw(
-    model: LatentVariableModel, x: Tensor, K: int, qz_x: Distribution | None = None, *, weights: bool = True
+    model: LatentVariableModel,
+    x: Tensor,
+    K: int,
+    qz_x: Distribution | None = None,
+    *,
+    weights: bool = True,
+    path: bool = False,
 ) -> Draws:
     """K draws z ~ q(z | x) for each datum of x, reparameterised where q allows it.
 
@@ -63,16 +70,30 @@ def draw(
         qz_x: q(z | x) if the caller has it already; otherwise `model.posterior(x)`.
         weights: whether anybody will look at log w. If not, and the KL has a closed form, log p(z) and log q(z | x)
             are not computed and are nan.
+        path: whether log q(z | x) shall have the gradient of its path alone; see `path_log_prob`. With weights.
     """
     qz_x = model.posterior(x) if qz_x is None else qz_x
     z = qz_x.rsample((K,)) if qz_x.has_rsample else qz_x.sample((K,))
+    z = z.view_as(z) if path else z  # a distribution that remembers its draws must not know this one again
     pz = model.prior()
     divergence = closed_form_kl(qz_x, pz)
     log_px_z = model.likelihood(z).log_prob(x)
     if divergence is not None and not weights:
         unknown = torch.full_like(log_px_z, torch.nan, requires_grad=False)
         return Draws(z, log_px_z, unknown, unknown, divergence)
-    return Draws(z, log_px_z, pz.log_prob(z), qz_x.log_prob(z), divergence)
+    log_qz_x = path_log_prob(qz_x, z) if path else qz_x.log_prob(z)
+    return Draws(z, log_px_z, pz.log_prob(z), log_qz_x, divergence)
+
+
+def path_log_prob(qz_x: Distribution, z: Tensor) -> Tensor:
+    """log q(z | x) [K, N] whose gradient reaches q's parameters through z alone.
+
+    The whole derivative is that of the path and the score, and the score is the derivative at a z that stands still:
+    it is taken away, and the number stays. That needs nothing of q but its log_prob, so that flows, mixtures and
+    several layers are served alike, and no second pass through an encoder, whose dropout would be another.
+    """
+    whole, score = qz_x.log_prob(z), qz_x.log_prob(z.detach())
+    return whole - (score - score.detach())
 
 
 def closed_form_kl(qz_x: Distribution, pz: Distribution) -> Tensor | None:

@@ -62,7 +62,7 @@ def tempered(draws: Draws, beta: float) -> Draws:
     For training alone: with beta < 1 what comes of it is no bound. Higgins et al. (2017); Sonderby et al. (2016).
     """
     kl = None if draws.kl is None else beta * draws.kl
-    return replace(draws, log_pz=beta * draws.log_pz, log_qz_x=beta * draws.log_qz_x, kl=kl)
+    return replace(draws, log_pz=beta * draws.log_pz, log_qz_x=beta * draws.log_qz_x, kl=kl, beta=beta * draws.beta)
 
 
 def free_bits(kl_per_latent: Tensor, floor: float) -> Tensor:

@@ -19,6 +19,7 @@ NetworkKind = Literal["mlp", "conv"]
 Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "softplus", "leaky_relu"]
 Norm = Literal["none", "layer"]
 Bound = Literal["elbo", "iwae"]
+Gradient = Literal["standard", "stl", "dreg"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "step", "burda"]
 
@@ -155,12 +156,36 @@ class Objective(Section):
     """What training maximises; evaluation is always at beta 1 with no free bits."""
 
     bound: Bound = Field("elbo", description="the lower bound on log p(x) that training raises")
+    gradient: Gradient = Field(
+        "standard", description="of the bound: as it is, sticking the landing, or doubly reparameterised (iwae alone)"
+    )
     samples: Count = Field(1, description="draws z ~ q(z|x) for each datum")
     beta: float = Field(1.0, ge=0, description="weight of the KL; other than 1 the objective is no bound")
     beta_warmup_epochs: Whole = Field(0, description="epochs in which beta rises from 0; 0: none")
     free_bits: Annotated[float, Only("bound", ("elbo",), neutral=0.0)] = Field(
         0.0, ge=0, description="nats of KL that are free, for each latent dimension"
     )
+
+    @field_validator("gradient")
+    @classmethod
+    def _has_weights_to_square(cls, value: str, info: ValidationInfo) -> str:
+        if value == "dreg" and info.data.get("bound") == "elbo":
+            raise ValueError(
+                "found dreg, which is a gradient of bound: iwae, but bound is elbo. Write gradient: stl, which is the "
+                "same for one draw, or bound: iwae."
+            )
+        return value
+
+    @field_validator("free_bits")
+    @classmethod
+    def _has_a_closed_kl_to_free(cls, value: float, info: ValidationInfo) -> float:
+        gradient = info.data.get("gradient", "standard")
+        if value and gradient != "standard":
+            raise ValueError(
+                f"found {written(value)}, but gradient is {gradient}, which has no closed KL to free. "
+                "Remove it, or write gradient: standard."
+            )
+        return value
 
 
 class Optim(Section):

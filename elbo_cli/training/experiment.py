@@ -14,9 +14,13 @@ from elbo_cli.records import EpochRecord
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What training climbs: a bound with K draws, its KL weighted by beta(epoch) and freed below `free_bits`."""
+    """What training climbs, a bound with K draws, and by which estimator of its gradient.
+
+    Its KL is weighted by beta(epoch) and freed below `free_bits`.
+    """
 
     bound: str = "elbo"
+    gradient: str = "standard"
     samples: int = 1
     beta: Callable[[int], float] = lambda epoch: 1.0
     free_bits: float = 0.0

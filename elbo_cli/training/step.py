@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from elbo_cli.bounds.draws import Draws, draw, kl_per_latent
+from elbo_cli.bounds.gradients import GRADIENTS
 from elbo_cli.bounds.lower import BOUNDS, Bound, free_bits, kl, reconstruction, tempered
 from elbo_cli.models.vae import VAE
 from elbo_cli.training.experiment import Objective
@@ -22,16 +23,16 @@ class PlainStep:
 
     def __call__(self, x: Tensor, beta: float) -> Tensor:
         """Update once; returns the batch's sums of bound, ELBO, reconstruction and KL, all at beta = 1."""
-        bound = BOUNDS[self.objective.bound]
-        qz_x = self.model.posterior(x)
-        draws = draw(self.model, x, self.objective.samples, qz_x, weights=bound.weights)
+        bound, gradient = BOUNDS[self.objective.bound], GRADIENTS[self.objective.gradient]
+        qz_x, weights = self.model.posterior(x), bound.weights or gradient.path
+        draws = draw(self.model, x, self.objective.samples, qz_x, weights=weights, path=gradient.path)
         target = draws if beta == 1 else tempered(draws, beta)
         if self.objective.free_bits:
             per_latent = kl_per_latent(qz_x, self.model.prior())
             assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
             target = replace(target, kl=free_bits(per_latent, self.objective.free_bits) * beta)
         self.optimizer.zero_grad()
-        loss = -bound.estimate(target).mean()
+        loss = -gradient.of[self.objective.bound](target).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)

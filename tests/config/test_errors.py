@@ -115,6 +115,11 @@ BAD = [
     ),
     ("model: {levels: 256}", "1: model.levels: found 256, allowed only with likelihood: categorical or ..."),
     ("model: {encoder: {channels: [3]}}", "1: model.encoder.channels: found [3], allowed only with kind: ..."),
+    ("objective: {gradient: dreg}", "1: objective.gradient: found dreg, ... but bound is elbo. Write gradient: stl, ..."),
+    (
+        "objective: {gradient: stl, free_bits: 0.5}",
+        "1: objective.free_bits: found 0.5, but gradient is stl, ... write gradient: standard.",
+    ),
     ("objective: {bound: iwae, free_bits: 0.5}", "1: objective.free_bits: found 0.5, allowed only with bound: ..."),
     ("optim: {weight_decay: 1e-2}", "1: optim.weight_decay: found 0.01, allowed only with name: adamw, but ..."),
     ("optim: {step_epochs: 3}", "1: optim.step_epochs: found 3, allowed only with schedule: step, but ..."),

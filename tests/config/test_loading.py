@@ -53,7 +53,14 @@ def test_the_defaults_are_those_of_the_design() -> None:
             "encoder": {"kind": "mlp", "hidden": [200, 200], "activation": "tanh", "norm": "none"},
             "decoder": {"kind": "mlp", "hidden": [200, 200], "activation": "tanh", "norm": "none"},
         },
-        "objective": {"bound": "elbo", "samples": 1, "beta": 1.0, "beta_warmup_epochs": 0, "free_bits": 0.0},
+        "objective": {
+            "bound": "elbo",
+            "gradient": "standard",
+            "samples": 1,
+            "beta": 1.0,
+            "beta_warmup_epochs": 0,
+            "free_bits": 0.0,
+        },
         "optim": {
             "name": "adam",
             "lr": 1e-3,

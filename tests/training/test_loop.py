@@ -212,11 +212,14 @@ def test_a_linear_vae_reaches_the_best_log_px_there_is() -> None:
     assert measure(run.model, run.data.test, 20, 0, CPU).iwae.mean().item() == pytest.approx(held_out, abs=0.05)
 
 
-@pytest.mark.parametrize("bound", ["elbo", "iwae"])
-def test_training_the_digits_raises_their_bound(bound: str) -> None:
+@pytest.mark.parametrize(
+    ("bound", "gradient"),
+    [("elbo", "standard"), ("elbo", "stl"), ("iwae", "standard"), ("iwae", "stl"), ("iwae", "dreg")],
+)
+def test_training_the_digits_raises_their_bound(bound: str, gradient: str) -> None:
     overrides = ["train.epochs=2", "train.gap_every=0", "model.encoder.hidden=[32]", "model.decoder.hidden=[32]"]
-    if bound == "iwae":
-        overrides += ["objective.bound=iwae", "objective.samples=5"]
+    overrides += [f"objective.bound={bound}", f"objective.gradient={gradient}"]
+    overrides += ["objective.samples=5"] if bound == "iwae" else []
     found = trained(build.experiment(configs.loads(preset_text("digits"), overrides=overrides)))
     assert found[1].score > found[0].score
     assert found[1].valid_kl is not None

@@ -12,9 +12,10 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from elbo_cli.columns import titles
 from elbo_cli.errors import UserError
 from elbo_cli.files import write_whole
-from elbo_cli.records import EpochRecord, titles
+from elbo_cli.records import EpochRecord
 
 FORMAT = 1
 KEY, SEAL = "elbo", "sha256"  # of the safetensors metadata: what is said of the tensors, and the checksum of it all

@@ -3,16 +3,11 @@
 Imports the standard library only: reports see records and never models.
 """
 
-import csv
-import io
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
+from elbo_cli.columns import POSITIVE, UP, column
 
-def column(title: str, form: str = ".2f", *, shown: bool = True, default: Any = None, unit: str = "nats") -> Any:
-    """A field that is a column: its title and format on a screen, its unit, and whether the live table shows it."""
-    return field(default=default, metadata={"title": title, "form": form, "shown": shown, "unit": unit})
+NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,25 +28,49 @@ class EpochRecord:
     the change of the probe's ELBO is delta_log_px - delta_gap.
     """
 
-    epoch: int = column("epoch", "d", default=0, unit="")
-    step: int = column("step", "d", shown=False, default=0, unit="updates")
-    seconds: float = column("s", ".1f", shown=False, default=0.0, unit="seconds")
-    lr: float = column("lr", ".1e", shown=False, default=0.0, unit="")
-    beta: float = column("beta", ".2f", shown=False, default=1.0, unit="")
-    train_elbo: float = column("train ELBO", default=float("nan"))
-    train_reconstruction: float = column("train E log p(x|z)", shown=False, default=float("nan"))
-    train_kl: float = column("train KL(q‖p)", shown=False, default=float("nan"))
-    valid_elbo: float | None = column("valid ELBO")
-    valid_reconstruction: float | None = column("E log p(x|z)")
-    valid_kl: float | None = column("KL(q‖p)")
-    valid_log_px: float | None = column("log p(x)≥")
-    valid_gap: float | None = column("gap")
-    delta_log_px: float | None = column("Δlog p(x)", "+.2f")
-    delta_gap: float | None = column("Δgap", "+.2f")
-    active_units: int | None = column("active", "d", unit="latents")
-    train_bound: float | None = column("train bound", shown=False)
-    valid_bound: float | None = column("valid bound", shown=False)
-    probe_seconds: float | None = column("probe s", ".2f", shown=False, unit="seconds")
+    epoch: int = column("epoch", "d", default=0, unit="", about="epochs done, from 1")
+    step: int = column("step", "d", shown=False, default=0, unit="updates", about="gradient steps done")
+    seconds: float = column(
+        "s", ".1f", shown=False, default=0.0, unit="seconds", about="of training so far, all sittings together"
+    )
+    lr: float = column("lr", ".1e", shown=False, default=0.0, unit="", about="learning rate of the epoch")
+    beta: float = column(
+        "beta", ".2f", shown=False, default=1.0, unit="", about="weight of the KL in what the epoch maximised"
+    )
+    train_elbo: float = column(
+        "train ELBO", default=NAN, sign=UP, about="ELBO at beta = 1, running mean over the epoch's batches"
+    )
+    train_reconstruction: float = column(
+        "train E log p(x|z)", shown=False, default=NAN, sign=UP, about="its first term, E_q log p(x given z)"
+    )
+    train_kl: float = column(
+        "train KL(q‖p)",
+        shown=False,
+        default=NAN,
+        sign=POSITIVE,
+        about="its second term, KL(q(z given x), p(z))",
+    )
+    valid_elbo: float | None = column("valid ELBO", sign=UP, about="ELBO of the whole validation split after the epoch")
+    valid_reconstruction: float | None = column("E log p(x|z)", sign=UP, about="its first term")
+    valid_kl: float | None = column("KL(q‖p)", sign=POSITIVE, about="its second term")
+    valid_log_px: float | None = column(
+        "log p(x)≥", sign=UP, about="lower bound on log p(x) of the probe, `train.gap_examples` validation data"
+    )
+    valid_gap: float | None = column("gap", sign=POSITIVE, about="that bound less the probe's ELBO")
+    delta_log_px: float | None = column(
+        "Δlog p(x)", "+.2f", about="ledger: change of valid_log_px since the last probe, a better model"
+    )
+    delta_gap: float | None = column(
+        "Δgap", "+.2f", about="ledger: change of valid_gap since the last probe; negative is a tighter bound"
+    )
+    active_units: int | None = column(
+        "active", "d", unit="units", about="latents whose posterior mean varies over the data by more than 0.01"
+    )
+    train_bound: float | None = column(
+        "train bound", shown=False, sign=UP, about="the bound that training climbs, where it is not the ELBO"
+    )
+    valid_bound: float | None = column("valid bound", shown=False, sign=UP, about="the same on the validation split")
+    probe_seconds: float | None = column("probe s", ".2f", shown=False, unit="seconds", about="that the probe took")
 
     @property
     def score(self) -> float:
@@ -64,10 +83,10 @@ class EpochRecord:
 class EvaluationRow:
     """One datum, in nats."""
 
-    index: int = column("datum", "d", default=0, unit="")
-    elbo: float = column("ELBO", default=float("nan"))
-    reconstruction: float = column("E log p(x|z)", default=float("nan"))
-    kl: float = column("KL(q‖p)", default=float("nan"))
+    index: int = column("datum", "d", default=0, unit="", about="row of the split, from 0")
+    elbo: float = column("ELBO", default=NAN, sign=UP, about="of the datum: the mean over its draws")
+    reconstruction: float = column("E log p(x|z)", default=NAN, sign=UP, about="its first term")
+    kl: float = column("KL(q‖p)", default=NAN, sign=POSITIVE, about="its second term")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +123,21 @@ class Evaluation:
 class GapRow:
     """One datum of `elbo gap`, in nats unless noted; a row of its --out table."""
 
-    index: int = column("datum", "d", default=0, unit="")
-    elbo: float = column("ELBO", default=float("nan"))
-    log_px: float = column("log p(x) ≥", default=float("nan"))
-    gap: float = column("gap", default=float("nan"))
-    se_elbo: float = column("s.e. ELBO", default=float("nan"))
-    se_log_px: float = column("s.e. log p(x)", default=float("nan"))
-    se_gap: float = column("s.e. gap", default=float("nan"))
-    samples: int = column("K", "d", default=0, unit="draws")
-    ess: float = column("ESS", ".1f", default=float("nan"), unit="draws")
-    max_weight: float = column("max weight", ".3f", default=float("nan"), unit="")
-    var_log_w: float = column("var log w", default=float("nan"), unit="nats^2")
-    khat: float = column("k-hat", default=float("nan"), unit="")
-    jackknife: float = column("jackknife (not a bound)", default=float("nan"))
+    index: int = column("datum", "d", default=0, unit="", about="row of the split, from 0")
+    elbo: float = column("ELBO", default=NAN, sign=UP, about="of the amortised q, from its own draws")
+    log_px: float = column("log p(x) ≥", default=NAN, sign=UP, about="L_K: a lower bound on log p(x), in expectation")
+    gap: float = column("gap", default=NAN, about="log_px less elbo; never negative where they share draws")
+    se_elbo: float = column("s.e. ELBO", default=NAN, sign=POSITIVE, about="Monte Carlo error of elbo")
+    se_log_px: float = column("s.e. log p(x)", default=NAN, sign=POSITIVE, about="of log_px, by the delta method")
+    se_gap: float = column("s.e. gap", default=NAN, sign=POSITIVE, about="of gap")
+    samples: int = column("K", "d", default=0, unit="draws", about="draws of this datum, or chains")
+    ess: float = column("ESS", ".1f", default=NAN, unit="draws", about="equal draws that the weights are worth")
+    max_weight: float = column(
+        "max weight", ".3f", default=NAN, unit="", about="the largest weight's share of their sum"
+    )
+    var_log_w: float = column("var log w", default=NAN, unit="nats^2", about="variance of the log-weights")
+    khat: float = column("k-hat", default=NAN, unit="", about="Pareto shape of the largest weights")
+    jackknife: float = column("jackknife (not a bound)", default=NAN, about="log_px less its 1/K bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +229,19 @@ class GapFindings:
 class SplitRow:
     """One datum of `elbo gap --split-gap`, in nats; empty for a family that was not searched."""
 
-    index: int = column("datum", "d", default=0, unit="")
-    elbo: float = column("ELBO", default=float("nan"))
-    elbo_refined: float = column("ELBO of q*", default=float("nan"))
-    log_px: float = column("log p(x) ≥", default=float("nan"))
-    amortisation_gap: float = column("amortisation", default=float("nan"))
-    approximation_gap: float = column("approximation", default=float("nan"))
-    se_amortisation_gap: float = column("s.e. amortisation", default=float("nan"))
-    se_approximation_gap: float = column("s.e. approximation", default=float("nan"))
-    elbo_diagonal: float | None = column("ELBO, diagonal")
-    elbo_full: float | None = column("ELBO, full")
-    elbo_flow: float | None = column("ELBO, flow")
+    index: int = column("datum", "d", default=0, unit="", about="row of the split, from 0")
+    elbo: float = column("ELBO", default=NAN, sign=UP, about="of the amortised q")
+    elbo_refined: float = column("ELBO of q*", default=NAN, sign=UP, about="of the best q of q's own family")
+    log_px: float = column("log p(x) ≥", default=NAN, sign=UP, about="L_K: a lower bound, in expectation")
+    amortisation_gap: float = column("amortisation", default=NAN, about="elbo_refined less elbo")
+    approximation_gap: float = column("approximation", default=NAN, about="log_px less elbo_refined")
+    se_amortisation_gap: float = column(
+        "s.e. amortisation", default=NAN, sign=POSITIVE, about="Monte Carlo error of amortisation_gap"
+    )
+    se_approximation_gap: float = column("s.e. approximation", default=NAN, sign=POSITIVE, about="of approximation_gap")
+    elbo_diagonal: float | None = column("ELBO, diagonal", sign=UP, about="of the best diagonal normal")
+    elbo_full: float | None = column("ELBO, full", sign=UP, about="of the best normal of full covariance")
+    elbo_flow: float | None = column("ELBO, flow", sign=UP, about="of the best flow")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,23 +276,3 @@ class SplitFindings:
     search_decodes: int  # of them, those of the searches
     seed: int
     rows: tuple[SplitRow, ...] = ()
-
-
-def titles(record: type) -> list[str]:
-    """The names of a record's columns, in their order."""
-    return [f.name for f in fields(record)]
-
-
-def cell(value: object) -> str:
-    """A value as a cell of a CSV: floats by their shortest exact form, nothing for what was not measured."""
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
-
-
-def csv_text(rows: Iterable[Any], header: type | None = None) -> str:
-    """Records as the lines of a CSV; with `header`, behind a line of its column names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header is not None:
-        writer.writerow(titles(header))
-    writer.writerows([cell(value) for value in astuple(row)] for row in rows)
-    return text.getvalue()

@@ -15,9 +15,10 @@ from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 
+from elbo_cli.columns import csv_text
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.files import append, make_folder, refuse_place, sweep, write_whole
-from elbo_cli.records import EpochRecord, csv_text
+from elbo_cli.records import EpochRecord
 
 
 @dataclass(frozen=True, slots=True)

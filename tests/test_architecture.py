@@ -28,7 +28,8 @@ ROOT = Path(elbo_cli.__file__).parent
 # room; what is not listed (cli, commands, journal, ...) stands above all rooms, and no room may import it.
 ROOMS: dict[str, set[str]] = {
     "elbo_cli.errors": set(),
-    "elbo_cli.records": set(),
+    "elbo_cli.columns": set(),
+    "elbo_cli.records": {"elbo_cli.columns"},
     "elbo_cli.files": {"elbo_cli.errors"},
     "elbo_cli.presets": {"elbo_cli.errors"},
     "elbo_cli.runtime": {"torch", "elbo_cli.errors"},
@@ -71,13 +72,14 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.gap",
         "elbo_cli.training",
     },
-    "elbo_cli.runs": {"filelock", "elbo_cli.errors", "elbo_cli.files", "elbo_cli.records"},
+    "elbo_cli.runs": {"filelock", "elbo_cli.columns", "elbo_cli.errors", "elbo_cli.files", "elbo_cli.records"},
     "elbo_cli.report": {
         "rich",
         "yaml",
         "pandas",
         "numpy",
         "matplotlib",
+        "elbo_cli.columns",
         "elbo_cli.errors",
         "elbo_cli.files",
         "elbo_cli.records",

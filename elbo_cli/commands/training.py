@@ -22,7 +22,9 @@ def run_training(
     screen.say(f"{session.folder.path}: {_scale(session)}")
     with _saying_how_to_go_on(session):
         past, epochs = session.past, session.config.train.epochs
-        trained = sum(1 for _ in watch(journal(session), screen.console, epochs, past.last.epoch, past.best))
+        before = session.folder.records() if past.last.epoch else []
+        shown = watch(journal(session), screen.console, epochs, past.last.epoch, past.best, before)
+        trained = sum(1 for _ in shown)
     records = session.folder.records()  # of earlier sittings too
     if not trained:
         screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")

@@ -1,6 +1,6 @@
 """Training as it happens: a table and two bars on a terminal, plain lines anywhere else."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import Field, fields
 
 from rich.box import SIMPLE_HEAD
@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from elbo_cli.records import EpochRecord, Tick
+from elbo_cli.report.sparkline import sparkline
 
-AROUND = 9  # lines of a screen that are not an epoch's: heading, bars, and what is above and below
+AROUND = 12  # lines of a screen that are not an epoch's: heading, curve, bars, and what is above and below
 ROWS = 30  # epochs on the screen at most; metrics.csv holds them all
 HOUR = 3600.0  # seconds from which a speed is estimated: an epoch may be long
 MEASURING = "measuring"
@@ -24,6 +25,7 @@ def watch(
     epochs: int,
     past: int = 0,
     best: EpochRecord | None = None,
+    before: Sequence[EpochRecord] = (),
 ) -> Iterator[EpochRecord]:
     """Show the events as they come and pass the records on.
 
@@ -33,9 +35,10 @@ def watch(
         epochs: the last one to come.
         past: the last one that was done before.
         best: the best one before.
+        before: the epochs of earlier sittings, for the curve.
     """
     if console.is_terminal and not console.is_dumb_terminal:
-        return _table(events, console, Bars(console, epochs, past), best)
+        return _table(events, console, Bars(console, epochs, past), best, before)
     return _lines(events, console)
 
 
@@ -98,9 +101,14 @@ class Bars:
 
 
 def _table(
-    events: Iterable[EpochRecord | Tick], console: Console, bars: Bars, best: EpochRecord | None
+    events: Iterable[EpochRecord | Tick],
+    console: Console,
+    bars: Bars,
+    best: EpochRecord | None,
+    before: Sequence[EpochRecord],
 ) -> Iterator[EpochRecord]:
     shown: list[EpochRecord] = []
+    values = [height(record) for record in before]
     with Live(Group(bars.shown), console=console, refresh_per_second=4) as live:
         for event in events:
             if isinstance(event, Tick):
@@ -108,16 +116,36 @@ def _table(
                 continue
             best = event if best is None or event.score > best.score else best
             shown = [*shown, event][-max(3, min(ROWS, console.height - AROUND)) :]
+            values.append(height(event))
             bars.turn(event.epoch)
-            live.update(Group(epoch_table(shown, console.width, best), Text(""), bars.shown))
+            seen = Group(epoch_table(shown, console.width, best), Text(""), curve(values, console.width, best))
+            live.update(Group(seen, bars.shown))
             yield event
-        live.update(epoch_table(shown, console.width, best) if shown else Text(""))
+        live.update(seen if shown else Text(""))
+
+
+def height(record: EpochRecord) -> float:
+    """What the curve shows of an epoch: the validation ELBO, or without validation data the training's."""
+    return record.train_elbo if record.valid_elbo is None else record.valid_elbo
+
+
+def curve(values: Sequence[float], width: int, best: EpochRecord) -> Text:
+    """The ELBO of all epochs in one line, between its first value and its last."""
+    name = "train ELBO" if best.valid_elbo is None else "valid ELBO"
+    first, last = f" {name} {values[0]:.2f} ", f" {values[-1]:.2f} nats"
+    tail = f", best at epoch {best.epoch}"
+    room = width - len(first) - len(last) - len(tail)
+    line = Text(first).append(sparkline(values, max(0, room)), style="blue").append(last)
+    return line.append(tail, style="dim") if room > 0 else line
 
 
 def epoch_table(records: list[EpochRecord], width: int, best: EpochRecord | None = None) -> Table:
-    """The last epochs, in nats per datum: the columns that were measured, as many as the screen is wide enough for."""
+    """The last epochs, in nats per datum: the columns that were measured, as many as the screen is wide enough for.
+
+    Below a column's name stand its unit and its sign: higher is better, or never negative.
+    """
     table = Table(
-        title=Text("nats per datum; the best epoch is bold", style="dim"),
+        title=Text("nats per datum, ↑ higher is better; the best epoch is bold", style="dim"),
         title_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
@@ -127,12 +155,14 @@ def epoch_table(records: list[EpochRecord], width: int, best: EpochRecord | None
     columns, room = [], width + 2
     for column in (f for f in fields(EpochRecord) if f.metadata["shown"]):
         title = "\n".join(column.metadata["title"].rsplit(" ", 1))  # two lines, so that more columns fit
+        unit = column.metadata["unit"] + column.metadata["sign"]
         cells = [cell(column, getattr(record, column.name)) for record in records]
-        wide = max(map(len, [*title.split("\n"), *cells])) + 2
+        wide = max(map(len, [*title.split("\n"), unit, *cells])) + 2
         if wide <= room and any(cells):
             room -= wide
             columns.append(cells)
-            table.add_column(Text(title), justify="right", vertical="bottom", no_wrap=True)
+            heading = Text(f"{title}\n").append(unit, style="not bold dim")
+            table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
     for record, *row in zip(records, *columns, strict=True):
         table.add_row(*map(Text, row), style="bold" if record is best else "")
     return table

@@ -7,9 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from elbo_cli.columns import csv_text
 from elbo_cli.errors import UserError, need_extra
 from elbo_cli.files import refuse_file, write_whole
-from elbo_cli.records import csv_text
 
 
 def write_rows(path: Path, rows: Sequence[Any], record: type) -> None:

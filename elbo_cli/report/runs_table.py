@@ -15,8 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from elbo_cli.columns import UP, cell, column, titles
 from elbo_cli.errors import UserError, choose, printable, shown
-from elbo_cli.records import cell, column, titles
 from elbo_cli.runs import RunFolder
 
 TAIL = 4096  # bytes from the end of metrics.csv that hold its last row
@@ -29,14 +29,14 @@ _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast,
 class RunRow:
     """One run; None where its files do not say."""
 
-    path: str = column("run", "s", default="", unit="")
-    started: str | None = column("started", "s", unit="")
-    data: str | None = column("data", "s", unit="")
-    epochs: int = column("epochs", "d", default=0, unit="")
-    planned: int | None = column("of", "d", unit="")
-    best_epoch: int | None = column("best", "d", unit="")
-    valid_elbo: float | None = column("valid ELBO", ".2f")
-    status: str = column("status", "s", default="unfinished", unit="")
+    path: str = column("run", "s", default="", unit="", about="the run's folder")
+    started: str | None = column("started", "s", unit="", about="when its first sitting began, UTC")
+    data: str | None = column("data", "s", unit="", about="data.name of its config")
+    epochs: int = column("epochs", "d", default=0, unit="", about="epochs done")
+    planned: int | None = column("of", "d", unit="", about="epochs asked for")
+    best_epoch: int | None = column("best", "d", unit="", about="the epoch of best.safetensors")
+    valid_elbo: float | None = column("valid ELBO", ".2f", sign=UP, about="validation ELBO of that epoch")
+    status: str = column("status", "s", default="unfinished", unit="", about="finished, unfinished or damaged")
 
 
 def list_runs(folder: Path, order: str = "started") -> list[RunRow]:

@@ -1,5 +1,6 @@
 """What eyes see: whole numbers in a pipe, and on a terminal a table and bars that fit it."""
 
+import math
 import os
 import pty
 import re
@@ -17,7 +18,8 @@ import pytest
 from rich.console import Console
 
 from elbo_cli.records import EpochRecord, Tick
-from elbo_cli.report.live import Bars, Left, epoch_table, line, watch
+from elbo_cli.report.live import Bars, Left, curve, epoch_table, line, watch
+from elbo_cli.report.sparkline import sparkline
 from elbo_cli.screen import Screen
 from tests.cli.command import ROOT, TINY, elbo, process
 
@@ -127,6 +129,36 @@ def test_the_table_has_units_and_at_80_columns_the_ledger() -> None:
     assert "nats per datum" in text
     for number in ("-99.10", "-103.45", "-80.20", "23.25", "-97.12", "6.33", "+0.41", "-1.50", " 50"):
         assert number in text
+    units = text.splitlines()[3].split()
+    assert units == ["nats↑", "nats↑", "nats↑", "nats≥0", "nats↑", "nats≥0", "nats", "nats", "units"]
+
+
+def test_the_curve_rises_with_the_elbo_and_stands_between_its_first_value_and_its_last() -> None:
+    values = [-200.0, -110.0, -104.0, -103.0, -102.0, -101.0, -100.0]
+    text = curve(values, 80, replace(SHOWN, epoch=7)).plain
+    assert text == " valid ELBO -200.00 ▁▁▅▆▇▇█ -100.00 nats, best at epoch 7"
+
+
+def test_a_long_curve_is_thinned_to_its_room_and_a_narrow_screen_has_none() -> None:
+    values = [float(epoch) for epoch in range(1000)]
+    assert all(len(curve(values, width, SHOWN).plain) == width for width in (60, 80, 140))
+    assert curve(values, 30, SHOWN).plain == " valid ELBO 0.00  999.00 nats"
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [([], ""), ([1.0], "▁"), ([2.0, 2.0], "▁▁"), ([math.nan, 1.0, 2.0], " ▁█"), ([math.nan], " ")],
+)
+def test_a_sparkline_of_little_is_no_error(values: list[float], line: str) -> None:
+    assert sparkline(values, 10) == line
+
+
+def test_the_curve_of_a_resumed_run_begins_with_its_first_sitting() -> None:
+    out = StringIO()
+    console = Console(file=out, force_terminal=True, width=80, height=24)
+    before = [replace(SHOWN, epoch=epoch, valid_elbo=-300.0 + epoch) for epoch in (1, 2)]
+    assert [*watch(iter([replace(SHOWN, epoch=3)]), console, 3, 2, before[-1], before)]
+    assert re.search(r"valid ELBO -299\.00 ▁.█ -103\.45 nats, best at epoch 3", plain(out.getvalue()))
 
 
 def test_columns_that_were_not_measured_are_left_out() -> None:
@@ -190,8 +222,8 @@ def test_a_best_epoch_from_before_the_stop_stays_the_best() -> None:
         assert [*watch(iter([replace(SHOWN, epoch=6)]), console, 6, 5, best)]
         return str(console.file.getvalue())
 
-    assert "\x1b[1m" in out(None).rpartition("-103.45")[0].rpartition("\n")[2]
-    assert "\x1b[1m" not in out(replace(SHOWN, valid_elbo=-1.0)).rpartition("-103.45")[0].rpartition("\n")[2]
+    assert "\x1b[1m" in out(None).rpartition("-80.20")[0].rpartition("\n")[2]
+    assert "\x1b[1m" not in out(replace(SHOWN, valid_elbo=-1.0)).rpartition("-80.20")[0].rpartition("\n")[2]
 
 
 def test_watching_passes_every_record_on_and_closes_the_bars() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from elbo_cli import runtime
+from elbo_cli.columns import titles
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.gap import split_gap as room
 from elbo_cli.gap.importance import importance
@@ -18,7 +19,7 @@ from elbo_cli.gap.proposals import refine
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.split_gap import DRAWS, split_gap
-from elbo_cli.records import Estimate, SplitFindings, SplitRow, Tick, titles
+from elbo_cli.records import Estimate, SplitFindings, SplitRow, Tick
 from elbo_cli.runtime import derive, finished
 from tests.gap.runs import split_of
 from tests.oracles import (

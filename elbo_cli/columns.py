@@ -1,0 +1,54 @@
+"""A record's field as a column: what a screen, a CSV and docs/columns.md say of it. Standard library only."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, field, fields
+from typing import Any
+
+UP, POSITIVE = "↑", "≥0"  # signs of a column: higher is better; never negative
+
+
+def column(
+    title: str,
+    form: str = ".2f",
+    *,
+    about: str,
+    shown: bool = True,
+    default: Any = None,
+    unit: str = "nats",
+    sign: str = "",
+) -> Any:
+    """A field that is a column.
+
+    Args:
+        title: its name on a screen.
+        form: its format there.
+        about: what it is, in a sentence's half, for docs/columns.md.
+        shown: whether the live table shows it.
+        default: of the field; None is an empty cell.
+        unit: what it is counted in.
+        sign: UP, POSITIVE or nothing.
+    """
+    kept = {"title": title, "form": form, "about": about, "shown": shown, "unit": unit, "sign": sign}
+    return field(default=default, metadata=kept)
+
+
+def titles(record: type) -> list[str]:
+    """The names of a record's columns, in their order."""
+    return [f.name for f in fields(record)]
+
+
+def cell(value: object) -> str:
+    """A value as a cell of a CSV: floats by their shortest exact form, nothing for what was not measured."""
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def csv_text(rows: Iterable[Any], header: type | None = None) -> str:
+    """Records as the lines of a CSV; with `header`, behind a line of its column names."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header is not None:
+        writer.writerow(titles(header))
+    writer.writerows([cell(value) for value in astuple(row)] for row in rows)
+    return text.getvalue()

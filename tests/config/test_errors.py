@@ -115,7 +115,7 @@ BAD = [
     ),
     ("model: {levels: 256}", "1: model.levels: found 256, allowed only with likelihood: categorical or ..."),
     ("model: {encoder: {channels: [3]}}", "1: model.encoder.channels: found [3], allowed only with kind: ..."),
-    ("objective: {gradient: dreg}", "1: objective.gradient: found dreg, ... but bound is elbo. Write gradient: stl, ..."),
+    ("objective: {gradient: dreg}", "1: objective.gradient: found dreg, ... bound is elbo. Write gradient: stl, ..."),
     (
         "objective: {gradient: stl, free_bits: 0.5}",
         "1: objective.free_bits: found 0.5, but gradient is stl, ... write gradient: standard.",

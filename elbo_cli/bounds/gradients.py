@@ -50,7 +50,8 @@ def dreg(draws: Draws) -> Tensor:
     v = draws.log_w.detach().softmax(0)
     if draws.z.requires_grad:  # not where only the decoder is trained
         again = (1 - draws.beta + draws.beta * v).unsqueeze(-1).to(draws.z.dtype)
-        draws.z.register_hook(lambda gradient: again * gradient)  # z itself: a hook on a copy never fires
+        # z itself: a hook on a copy never fires
+        draws.z.register_hook(lambda gradient: again * gradient)  # type: ignore[no-untyped-call]
     surrogate = (v * draws.log_w).sum(0)
     return iwae(draws).detach() + surrogate - surrogate.detach()
 

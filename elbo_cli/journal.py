@@ -68,7 +68,7 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
 
 def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
     """Insist that only what may differ differs; also where somebody edited the run's own config.yaml."""
-    old, new = _flat(configs.as_dict(before)), _flat(configs.as_dict(after))
+    old, new = configs.flat(before), configs.flat(after)
     changed = [key for key in old | new if old.get(key) != new.get(key)]
     stray = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed if key not in EXTENDABLE]
     if stray:
@@ -81,13 +81,6 @@ def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
             f"train.epochs cannot change in a resumed run with optim.schedule {after.optim.schedule}, "
             "whose learning rates depend on it. Start a new run for that."
         )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def journal(session: Session) -> Iterator[EpochRecord | Tick]:

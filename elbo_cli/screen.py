@@ -52,11 +52,15 @@ class Screen:
         """A table or a picture for eyes."""
         self.console.print(what)
 
+    def write(self, text: str) -> None:
+        """Text for other programs, as it is, on standard output."""
+        self._answers.write(text)
+        self._answers.flush()
+
     def emit(self, answer: Mapping[str, Any]) -> None:
         """The answer as JSON, if JSON was asked for."""
         if self.as_json:
-            self._answers.write(json.dumps(_sayable(answer), allow_nan=False) + "\n")
-            self._answers.flush()
+            self.write(json.dumps(_sayable(answer), allow_nan=False) + "\n")
 
     def presets(self, presets: Mapping[str, str]) -> None:
         """The presets and what they are for."""

@@ -64,6 +64,7 @@ def open_subject(
     seed: int | None = None,
     threads: int | None = None,
     device: torch.device = build.CPU,
+    data_seed: int | None = None,
 ) -> Subject:
     """Open what a user named, with its data.
 
@@ -76,6 +77,7 @@ def open_subject(
         seed: of the draws; null: the checkpoint's, else 0.
         threads: torch's threads; null: the checkpoint's, else 1.
         device: where to work.
+        data_seed: of a binarisation that is drawn once; null: the checkpoint's, else 0.
 
     Raises:
         UserError: any of it is not there, or model and data do not fit.
@@ -88,21 +90,24 @@ def open_subject(
     settle(threads or (config.threads if config else 1))
     if isinstance(model, torch.nn.Module):
         model.to(device).eval()
-    measured, about = _data(config, split, data, overrides)
+    measured, about = _data(config, split, data, overrides, data_seed)
     measured = (measured if limit is None else measured.first(limit)).to(device)
     subject = Subject(name, model, measured, about, (config.seed if config else 0) if seed is None else seed, device)
     _refuse_misfits(subject)
     return subject
 
 
-def _data(config: configs.Config | None, split: str, data: str | None, overrides: Sequence[str]) -> tuple[Split, str]:
+def _data(
+    config: configs.Config | None, split: str, data: str | None, overrides: Sequence[str], seed: int | None
+) -> tuple[Split, str]:
     """The split to measure, and what its data are called."""
     stray = [o for o in overrides if not o.startswith("data.")]
     if stray:
         raise UserError(
             f"'{stray[0]}' cannot be set here: a checkpoint's config is settled. Only data.KEY=VALUE can be given."
         )
-    seed, before = (config.seed, configs.as_dict(config)["data"]) if config else (0, {})
+    own, before = (config.seed, configs.as_dict(config)["data"]) if config else (0, {})
+    seed = own if seed is None else seed
     name = data or before.get("name")
     if name is None:
         raise UserError("A model of your own needs data: give --data FILE, or --data with a data set's name.")
@@ -163,3 +168,15 @@ def _refuse_misfits(subject: Subject) -> None:
             f"{subject.name} gives weights {tuple(log_w.shape)} for {DRAWS} draws of {len(x)} data: "
             "log_prob must be one number for each draw."
         )
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The resolved config of a checkpoint, dotted key -> value; empty for a model of a user's own.
+
+    Raises:
+        UserError: there is no checkpoint, or it cannot be read.
+    """
+    if is_factory(name):
+        return {}
+    path = runs.checkpoint_path(name)
+    return configs.flat(configs.loads(checkpoint.read(path).header.config, source=str(path)))

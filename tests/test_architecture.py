@@ -72,6 +72,8 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.gap",
         "elbo_cli.training",
     },
+    "elbo_cli.comparison": {"torch", "elbo_cli.columns", "elbo_cli.records"},
+    "elbo_cli.comparison.records": {"elbo_cli.columns"},
     "elbo_cli.runs": {"filelock", "elbo_cli.columns", "elbo_cli.errors", "elbo_cli.files", "elbo_cli.records"},
     "elbo_cli.report": {
         "rich",
@@ -80,6 +82,7 @@ ROOMS: dict[str, set[str]] = {
         "numpy",
         "matplotlib",
         "elbo_cli.columns",
+        "elbo_cli.comparison.records",
         "elbo_cli.errors",
         "elbo_cli.files",
         "elbo_cli.records",

@@ -7,7 +7,7 @@ import typer
 from elbo_cli import __version__
 from elbo_cli.cli.configs import check, init
 from elbo_cli.cli.measuring import evaluate, gap
-from elbo_cli.cli.seeing import runs
+from elbo_cli.cli.seeing import compare, runs
 from elbo_cli.cli.training import train
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command(short_help="ELBO, reconstruction and KL of a checkpoint, with errors
 app.command("gap", short_help="How tight the bound is, with errors, certificate and verdict.")(gap)
 app.command("bound-gap", help="Another name for gap.")(gap)
 app.command(short_help="List the runs in a folder, with their best validation ELBO.")(runs)
+app.command(short_help="Runs side by side: what differs, and which config won.")(compare)
 app.command(short_help="Say every mistake in a config, or print it resolved.")(check)
 app.command()(init)
 

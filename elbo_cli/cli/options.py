@@ -17,6 +17,7 @@ Checkpoint = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; all else on standard error.")]
+Csv = Annotated[bool, typer.Option("--csv", help="CSV on standard output.")]
 SplitName = Annotated[str, typer.Option("--split", help="train, valid or test.")]
 Data = Annotated[
     str | None, typer.Option("--data", help="Other data: a file, a folder of images, or a data set's name.")

@@ -5,28 +5,72 @@ from typing import Annotated
 
 import typer
 
-from elbo_cli.cli.options import Json
+from elbo_cli.cli.options import Csv, Data, Device, Json, Limit, Seed, SplitName, Threads
 from elbo_cli.screen import Screen, reporting_errors
 
 
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder of runs.")] = Path("runs"),
     sort: Annotated[str, typer.Option(help="A column, as started, valid_elbo or epochs.")] = "started",
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on standard output.")] = False,
+    as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
     """List the runs in a folder: date, data, epochs, the best validation ELBO, and whether they finished."""
     screen = Screen(as_json)
     with reporting_errors(screen):
-        from elbo_cli.errors import UserError
-        from elbo_cli.report.runs_table import list_runs, runs_csv, runs_json, runs_table
+        from elbo_cli.report.rows import tame_csv
+        from elbo_cli.report.runs_table import RunRow, list_runs, runs_json, runs_table
 
-        if as_csv and as_json:
-            raise UserError("--csv and --json both want standard output: give one of them.")
+        _refuse_both(as_csv, as_json)
         rows = list_runs(folder, sort)
         if as_csv:
-            typer.echo(runs_csv(rows), nl=False)
+            screen.write(tame_csv(rows, RunRow))
         elif as_json:
             screen.emit(runs_json(rows))
         else:
             screen.show(runs_table(rows))
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders or checkpoints, two or more; data.KEY=VALUE for all.")],
+    split: SplitName = "test",
+    data: Data = None,
+    samples: Annotated[int, typer.Option(min=1, help="Draws of q for each datum.")] = 10,
+    gap: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Compare log p(x) and the gap too, from K draws each.")
+    ] = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_csv: Csv = False,
+    as_json: Json = False,
+) -> None:
+    """What differs in the configs and in the results of runs, paired by datum, and which config won."""
+    screen = Screen(as_json)
+    with reporting_errors(screen):
+        _refuse_both(as_csv, as_json)
+        from elbo_cli.commands.chosen import Chosen
+        from elbo_cli.commands.comparing import Effort, run_comparison
+
+        names, overrides = _apart(runs)
+        chosen = Chosen(names[0], split, data, overrides, limit, seed, threads, device)
+        run_comparison(screen, chosen, names[1:], Effort(samples, gap), as_csv)
+
+
+def _refuse_both(as_csv: bool, as_json: bool) -> None:
+    from elbo_cli.errors import UserError
+
+    if as_csv and as_json:
+        raise UserError("--csv and --json both want standard output: give one of them.")
+
+
+def _apart(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Runs, and the overrides among them."""
+    from elbo_cli.errors import UserError
+
+    overrides = tuple(word for word in words if word.startswith("data.") and "=" in word)
+    names = [word for word in words if word not in overrides]
+    if not names:
+        raise UserError("Name a run, beside data.KEY=VALUE.")
+    return names, overrides

@@ -27,8 +27,8 @@ class Chosen:
         chosen += [f"--limit {self.limit}"] if self.limit else []
         return " ".join(["elbo gap", quote(self.checkpoint), *map(quote, self.overrides), *chosen, advice])
 
-    def open(self) -> Subject:
-        """The model and its data."""
+    def open(self, data_seed: int | None = None) -> Subject:
+        """The model and its data; `data_seed` as in `open_subject`."""
         return open_subject(
             self.checkpoint,
             split=self.split,
@@ -38,4 +38,5 @@ class Chosen:
             seed=self.seed,
             threads=self.threads,
             device=open_device(self.device),
+            data_seed=data_seed,
         )

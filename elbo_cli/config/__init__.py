@@ -6,7 +6,7 @@ A wrong config is refused whole, with a line for every mistake in it (`ConfigErr
 from elbo_cli.config.errors import ConfigError
 from elbo_cli.config.loading import load, loads
 from elbo_cli.config.sections import Config, Model, Network, Objective, Optim
-from elbo_cli.config.text import as_dict, commented, dump
+from elbo_cli.config.text import as_dict, commented, dump, flat
 
 __all__ = [
     "Config",
@@ -18,6 +18,7 @@ __all__ = [
     "as_dict",
     "commented",
     "dump",
+    "flat",
     "load",
     "loads",
 ]

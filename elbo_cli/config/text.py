@@ -50,6 +50,18 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def flat(section: BaseModel) -> dict[str, Any]:
+    """The config as one dict, dotted key -> value."""
+    return _flat(as_dict(section), "")
+
+
+def _flat(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
 def dump(config: BaseModel) -> str:
     """The config as YAML that `loads` reads back to an equal config, to the last bit of every number."""
     return "\n".join(_entries(config, "")) + "\n"

@@ -1,15 +1,18 @@
 """Per-datum tables as CSV or Parquet, with the record's fields for columns."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple
 from importlib.util import find_spec
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from elbo_cli.columns import csv_text
-from elbo_cli.errors import UserError, need_extra
+from elbo_cli.columns import cell, csv_text, titles
+from elbo_cli.errors import UserError, need_extra, shown
 from elbo_cli.files import refuse_file, write_whole
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell's text for a formula by
 
 
 def write_rows(path: Path, rows: Sequence[Any], record: type) -> None:
@@ -42,3 +45,17 @@ def _parquet(rows: Sequence[Any]) -> bytes:
     buffer = BytesIO()
     pd.DataFrame([asdict(row) for row in rows]).to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def tame_csv(rows: Iterable[Any], record: type) -> str:
+    """Records that hold a user's names as CSV; a text that a spreadsheet would run as a formula gets an apostrophe."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(titles(record))
+    writer.writerows([_tame(value) for value in astuple(row)] for row in rows)
+    return text.getvalue()
+
+
+def _tame(value: object) -> str:
+    text = shown(cell(value))
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text

@@ -1,12 +1,10 @@
 """A folder's runs in one list, from their small files alone: no model is built, no tensor is read."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from elbo_cli.columns import UP, cell, column, titles
-from elbo_cli.errors import UserError, choose, printable, shown
+from elbo_cli.columns import UP, column, titles
+from elbo_cli.errors import UserError, choose, printable
 from elbo_cli.runs import RunFolder
 
 TAIL = 4096  # bytes from the end of metrics.csv that hold its last row
 LONGEST = 2**24  # bytes of a checkpoint's header; one of a thousand tensors has 100 kB
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell's text for a formula by
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the wheel has it
 
 
@@ -150,20 +147,6 @@ def _shown(value: Any, form: str) -> str:
 def runs_json(rows: Iterable[RunRow]) -> dict[str, Any]:
     """The runs as one JSON object."""
     return {"runs": [asdict(row) for row in rows]}
-
-
-def runs_csv(rows: Iterable[RunRow]) -> str:
-    """The runs as CSV; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(titles(RunRow))
-    writer.writerows([_tame(value) for value in astuple(row)] for row in rows)
-    return text.getvalue()
-
-
-def _tame(value: object) -> str:
-    text = shown(cell(value))
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
 
 
 SORTED: dict[str, bool] = {

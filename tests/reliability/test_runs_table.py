@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from elbo_cli.report.runs_table import list_runs, runs_csv
+from elbo_cli.report.rows import tame_csv
+from elbo_cli.report.runs_table import RunRow, list_runs
 from tests.cli.command import TINY, elbo
 
 
@@ -68,7 +69,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet_and_no_command_to_a_terminal(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(runs)
-    rows = list(csv.reader(io.StringIO(runs_csv(list_runs(Path())))))
+    rows = list(csv.reader(io.StringIO(tame_csv(list_runs(Path()), RunRow))))
     assert not [cell for row in rows for cell in row if cell[:1] in ("=", "@", "+")]
     assert any(row[0] == "'=1+cmd|'calc'!A0" for row in rows)
     answer = elbo("runs", ".")

@@ -26,8 +26,9 @@ WIDE = 160  # a pipe has no width: nothing is cut there
 class Screen:
     """Standard output for eyes, or for one JSON object with everything for eyes on standard error."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, silent: bool = False) -> None:
         self.as_json = as_json
+        self._silent = silent
         self._answers = sys.stdout  # the true one: while JSON has it, what user code prints goes elsewhere
         self._console: Console | None = None
 
@@ -39,10 +40,15 @@ class Screen:
 
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(errors="replace")  # a pipe that knows no Greek gets a question mark
-            self._console = Console(stderr=self.as_json, highlight=False, markup=False, emoji=False)
+            nowhere = open(os.devnull, "w") if self._silent else None  # noqa: PTH123, SIM115  # as long as the process
+            self._console = Console(file=nowhere, stderr=self.as_json, highlight=False, markup=False, emoji=False)
             if not self._console.is_terminal:
                 self._console.width = max(self._console.width, WIDE)
         return self._console
+
+    def of(self, first: bool) -> "Screen":
+        """The screen of one of several processes: the first one's is this, the others' shows nothing."""
+        return self if first else Screen(self.as_json, silent=True)
 
     def say(self, text: str) -> None:
         """A line for eyes; what the user typed is never read as markup, nor as a terminal's commands."""
@@ -54,8 +60,9 @@ class Screen:
 
     def write(self, text: str) -> None:
         """Text for other programs, as it is, on standard output."""
-        self._answers.write(text)
-        self._answers.flush()
+        if not self._silent:
+            self._answers.write(text)
+            self._answers.flush()
 
     def emit(self, answer: Mapping[str, Any]) -> None:
         """The answer as JSON, if JSON was asked for."""
@@ -132,7 +139,8 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _leave(sentence: str, code: int) -> NoReturn:
-    sys.stderr.write(shown(sentence) + "\n")
+    rank = os.environ.get("RANK", "0")  # of the processes that torchrun started; the first speaks for itself
+    sys.stderr.write(shown(sentence if rank == "0" else f"[process {rank}] {sentence}") + "\n")
     raise SystemExit(code) from None
 
 

@@ -70,6 +70,12 @@ def gap(
         bool, typer.Option("--split-gap", help="What a better encoder could win, and what only a richer q.")
     ] = False,
     flow: Annotated[bool, typer.Option("--flow", help="With --split-gap: try a flow for each datum too.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Measure the I-th of N parts alone, and write it to --out.")
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Put parts together: the files of all shards, in the place of CHECKPOINT.")
+    ] = False,
     limit: Limit = None,
     seed: Seed = None,
     threads: Threads = None,
@@ -81,8 +87,10 @@ def gap(
     screen = Screen(as_json)
     with reporting_errors(screen):
         from elbo_cli.commands.chosen import Chosen
-        from elbo_cli.commands.gap import Wanted, run_gap
+        from elbo_cli.commands.gap import run_gap, run_merge
+        from elbo_cli.commands.wanted import Wanted
         from elbo_cli.gap.settings import Settings, default_draws
+        from elbo_cli.parts import Shard
 
         chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
         settings = Settings(
@@ -90,4 +98,9 @@ def gap(
         )
 
         families = ("full", *(["flow"] if flow else [])) if split_gap or flow else ()
-        run_gap(screen, chosen, method, settings, Wanted(samples, tolerance, out, strict, sandwich, families))
+        part = None if shard is None else Shard.of_text(shard)
+        wanted = Wanted(samples, tolerance, out, strict, sandwich, families, part)
+        if merge:
+            run_merge(screen, [checkpoint, *(overrides or ())], wanted)
+        else:
+            run_gap(screen, chosen, method, settings, wanted)

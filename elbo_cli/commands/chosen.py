@@ -8,6 +8,16 @@ from elbo_cli.subject import Subject, open_subject
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What was measured, as it is called in a report."""
+
+    checkpoint: str
+    data: str
+    split: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """What a user chose to measure, as typed."""
 

@@ -1,6 +1,6 @@
 """Importance sampling in tiles: a fixed block of data by a fixed block of draws, each with noise of its own."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -13,11 +13,12 @@ from elbo_cli.bounds.weights import WeightStream, WeightSummary
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, choose
 from elbo_cli.gap.findings import Weighed, findings
+from elbo_cli.gap.jobs import Job, blocks, exchanged
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.records import GapFindings, Tick
-from elbo_cli.runtime import noise
+from elbo_cli.runtime import noise, ranks
 
 ELBO_DRAWS = 128  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
 
@@ -108,18 +109,51 @@ def _weighed(model: LatentVariableModel, x: Tensor, z: Tensor, proposal: Mixture
 def importance(model: LatentVariableModel, split: Split, settings: Settings) -> Generator[Tick, None, GapFindings]:
     """L_K from K draws of the proposal for every datum; yields progress, returns the findings.
 
+    Ranks share the blocks of data out and tell each other what they weighed: the findings are the same on each.
+
     Raises:
         RunError: a log-weight is NaN or +inf.
         UserError: there is no such proposal.
     """
-    proposal = choose(PROPOSALS, settings.proposal, "proposal")
-    plan = Plan(settings.K, proposal, settings.seed, settings.rows, settings.device)
+    jobs = [Job(number, settings.K, index) for number, index in enumerate(blocks(len(split)))]
+    own = yield from weigh_blocks(model, split, settings, jobs[ranks().strided])
+    return conclude(exchanged(own, jobs, alike(settings)), latent_size(model), settings)
+
+
+def weigh_blocks(
+    model: LatentVariableModel, split: Split, settings: Settings, jobs: Sequence[Job]
+) -> Generator[Tick, None, list[Weighed]]:
+    """The weights of some blocks of data, of which others may weigh the rest."""
+    plan, done, total = plan_of(settings), 0, sum(len(job.index) for job in jobs)
     weighed = []
-    for number, index in enumerate(torch.split(torch.arange(len(split)), DATA_TILE)):
-        weighed.append(weigh_block(model, split.batch(index), index, number, plan))
-        yield Tick(done=int(index[-1]) + 1, total=len(split), what="importance sampling")
-    found = findings(weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance)
-    return replace(found, proposal=settings.proposal, decodes=decodes(plan, latent_size(model)))
+    for job in jobs:
+        weighed.append(weigh_block(model, split.batch(job.index), job.index, job.number, plan))
+        done += len(job.index)
+        yield Tick(done=done, total=total, what="importance sampling")
+    return weighed
+
+
+def conclude(weighed: Sequence[Weighed], D: int, settings: Settings) -> GapFindings:
+    """The findings, from the weights of all data of a model with D latents, wherever they were weighed."""
+    plan = plan_of(settings)
+    defended = plan.proposal.defended
+    found = findings(weighed, defended=defended, delta=settings.delta, tolerance=settings.tolerance)
+    return replace(found, proposal=settings.proposal, decodes=decodes(plan, D))
+
+
+def plan_of(settings: Settings) -> Plan:
+    """The plan that the settings ask for.
+
+    Raises:
+        UserError: there is no such proposal.
+    """
+    proposal = choose(PROPOSALS, settings.proposal, "proposal")
+    return Plan(settings.K, proposal, settings.seed, settings.rows, settings.device)
+
+
+def alike(settings: Settings) -> bool:
+    """Whether ELBO and log p(x) are of the same draws."""
+    return plan_of(settings).proposal.recipe is posterior
 
 
 def decodes(plan: Plan, D: int) -> int:

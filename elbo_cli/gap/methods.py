@@ -1,22 +1,27 @@
 """The ways to measure log p(x) and the gap, by name."""
 
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
-from elbo_cli.gap.annealing.ais import ais
+from elbo_cli.gap.annealing.ais import ais, anneal_blocks
+from elbo_cli.gap.annealing.ais import conclude as conclude_ais
 from elbo_cli.gap.annealing.starts import STARTS
 from elbo_cli.gap.exact.method import applies, exact
-from elbo_cli.gap.importance import importance
+from elbo_cli.gap.findings import Weighed
+from elbo_cli.gap.importance import alike, conclude, importance, weigh_blocks
+from elbo_cli.gap.jobs import Job, exchanged
 from elbo_cli.gap.pilot import cheapest
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.tolerance import to_tolerance
 from elbo_cli.records import GapFindings, Tick
+from elbo_cli.runtime import ranks
 
 Work = Generator[Tick, None, GapFindings]
+Weighing = Generator[Tick, None, list[Weighed]]
 Method = Callable[[LatentVariableModel, Split, Settings], Work]
 
 
@@ -43,6 +48,28 @@ METHODS: dict[str, Method] = {
     "ais": ais,
     "exact": exact,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """A method in two halves, so that many can do the first and one the second: weigh blocks of data, and conclude."""
+
+    weigh: Callable[[LatentVariableModel, Split, Settings, Sequence[Job]], Weighing]
+    conclude: Callable[[Sequence[Weighed], int, Settings], GapFindings]
+    alike: Callable[[Settings], bool]  # whether ELBO and log p(x) are of the same draws
+
+
+HALVES: dict[str, Halves] = {
+    "importance": Halves(weigh_blocks, conclude, alike),
+    "ais": Halves(anneal_blocks, conclude_ais, lambda settings: False),
+}
+
+
+def weigh(method: str, model: LatentVariableModel, split: Split, settings: Settings, jobs: Sequence[Job]) -> Weighing:
+    """The first half of a method for some blocks of data, shared out among the ranks; yields this one's progress."""
+    halves = HALVES[method]
+    own = yield from halves.weigh(model, split, settings, jobs[ranks().strided])
+    return exchanged(own, jobs, halves.alike(settings))
 
 
 def settled(method: str, samples: int | None, proposal: str) -> str:

@@ -1,6 +1,6 @@
 """`--tolerance`: an accuracy is asked for, and not a K. Pilots find what each datum needs, and are thrown away."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,12 +10,13 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
 from elbo_cli.gap.findings import Weighed, findings
-from elbo_cli.gap.importance import Plan, decodes, latent_size, weigh_block
+from elbo_cli.gap.importance import Plan, alike, decodes, latent_size, weigh_block
+from elbo_cli.gap.jobs import Job, exchanged
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.gap.verdict import spent
 from elbo_cli.records import GapFindings, Tick, Verdict
-from elbo_cli.runtime import derive
+from elbo_cli.runtime import derive, ranks
 
 PILOT = DRAW_TILE  # draws for each datum of the first pilot
 ROUNDS = 3  # measurements at most: one that falls short is the next one's pilot
@@ -87,21 +88,22 @@ def _measured(
     name: str,
 ) -> Generator[Tick, None, list[Weighed]]:
     """The weights of data `index` [N] with `allocation` [N] draws each, data of equal K together."""
-    weighed, done, total = [], 0, int(allocation.sum())
-    for number, K, block in _blocks(index, allocation):
-        plan = Plan(K, proposal, derive(settings.seed, "tolerance", name), settings.rows, settings.device)
-        weighed.append(weigh_block(model, split.batch(block), block, number, plan))
-        done += K * len(block)
+    jobs = _jobs(index, allocation)
+    mine = jobs[ranks().strided]  # by K, so that each rank has its share of the long ones
+    weighed, done, total = [], 0, sum(job.K * len(job.index) for job in mine)
+    for job in mine:
+        plan = Plan(job.K, proposal, derive(settings.seed, "tolerance", name), settings.rows, settings.device)
+        weighed.append(weigh_block(model, split.batch(job.index), job.index, job.number, plan))
+        done += job.K * len(job.index)
         yield Tick(done=done, total=total, what=name)
-    return weighed
+    return exchanged(weighed, jobs, alike(settings))
 
 
-def _blocks(index: Tensor, allocation: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    number = 0
+def _jobs(index: Tensor, allocation: Tensor) -> list[Job]:
+    jobs: list[Job] = []
     for K in allocation.unique().tolist():  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        for block in torch.split(index[allocation == K], DATA_TILE):
-            yield number, K, block
-            number += 1
+        jobs += [Job(len(jobs) + n, K, block) for n, block in enumerate(torch.split(index[allocation == K], DATA_TILE))]
+    return jobs
 
 
 def _need(weighed: Sequence[Weighed]) -> Need:

@@ -1,7 +1,7 @@
 """Annealed importance sampling of a data set, in blocks of data by tiles of chains."""
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -16,11 +16,13 @@ from elbo_cli.data.split import Split
 from elbo_cli.gap.annealing.annealer import Course, prepare
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.importance import ELBO_DRAWS, Plan, latent_size, naming, summarise
+from elbo_cli.gap.jobs import Job, blocks, exchanged
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import posterior
-from elbo_cli.gap.settings import DATA_TILE, Settings
+from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.verdict import Agreement, judge_chains
 from elbo_cli.records import GapFindings, Tick
+from elbo_cli.runtime import ranks
 
 S = TypeVar("S")
 
@@ -67,13 +69,25 @@ def ais(model: LatentVariableModel, split: Split, settings: Settings) -> Generat
 
     Reference: Neal (2001), https://arxiv.org/abs/physics/9803008; Wu et al. (2017), https://arxiv.org/abs/1611.04273
     """
+    jobs = [Job(number, settings.K, index) for number, index in enumerate(blocks(len(split)))]
+    own = yield from anneal_blocks(model, split, settings, jobs[ranks().strided])
+    return conclude(exchanged(own, jobs, alike=False), latent_size(model), settings)
+
+
+def anneal_blocks(
+    model: LatentVariableModel, split: Split, settings: Settings, jobs: Sequence[Job]
+) -> Generator[Tick, None, list[Weighed]]:
+    """The weights of chains for some blocks of data, of which others may anneal the rest."""
     course = Course.of(settings)
-    blocks = torch.split(torch.arange(len(split)), DATA_TILE)
-    weighed = yield from counted(_weighed(model, split, blocks, course), len(blocks) * course.units(), "annealing")
-    start = course.start
-    found = findings(weighed, defended=start.free > 0, delta=settings.delta, tolerance=settings.tolerance)
+    return (yield from counted(_weighed(model, split, jobs, course), len(jobs) * course.units(), "annealing"))
+
+
+def conclude(weighed: Sequence[Weighed], D: int, settings: Settings) -> GapFindings:
+    """The findings, from the chains of all data of a model with D latents, wherever they were annealed."""
+    course = Course.of(settings)
+    found = findings(weighed, defended=course.start.free > 0, delta=settings.delta, tolerance=settings.tolerance)
     climb = trend((1, 4, 16), torch.cat([w.steps for w in weighed], -1))
-    free = start.free * settings.K * len(split)
+    free = course.start.free * settings.K * found.examples
     seen = Agreement(climb, found.log_px.se_mc or 0.0, free, settings.tolerance)
     if math.isinf(found.khat_median or 0.0):  # too few chains for a tail
         found = replace(found, khat_median=None, khat_above=None)
@@ -81,22 +95,23 @@ def ais(model: LatentVariableModel, split: Split, settings: Settings) -> Generat
         found,
         method="ais",
         proposal=settings.proposal,
-        decodes=course.decodes(latent_size(model)) + ELBO_DRAWS,
+        decodes=course.decodes(D) + ELBO_DRAWS,
         verdict=judge_chains(seen, settings.K, course.T),
     )
 
 
 def _weighed(
-    model: LatentVariableModel, split: Split, blocks: tuple[Tensor, ...], course: Course
+    model: LatentVariableModel, split: Split, jobs: Sequence[Job], course: Course
 ) -> Generator[None, None, list[Weighed]]:
     weighed = []
     with frozen(model):
-        for number, index in enumerate(blocks):
-            x = split.batch(index)
-            with naming(index):
-                annealer = yield from prepare(model, x, number, course)
+        for job in jobs:
+            x = split.batch(job.index)
+            with naming(job.index):
+                annealer = yield from prepare(model, x, job.number, course)
                 chains = yield from annealer.forwards()
-                weighed.append(Weighed(index, annealer.summary(chains), _own(model, x, number, course.plan)))
+                own = _own(model, x, job.number, course.plan)
+            weighed.append(Weighed(job.index, annealer.summary(chains), own))
     return weighed
 
 

@@ -14,7 +14,7 @@ from elbo_cli.bounds.annealing import last, schedule, tune
 from elbo_cli.bounds.curve import Trend
 from elbo_cli.bounds.hmc import Kernel, Point
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.gap.annealing import ais as module
+from elbo_cli.gap import jobs
 from elbo_cli.gap.annealing import annealer
 from elbo_cli.gap.annealing.ais import ais
 from elbo_cli.gap.annealing.annealer import Annealer, Course, prepare
@@ -58,7 +58,7 @@ def agrees(found: GapFindings, truth: float, resolve: float) -> None:
 @pytest.fixture
 def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """All data in one block: many repetitions at the price of one."""
-    monkeypatch.setattr(module, "DATA_TILE", 10_000)
+    monkeypatch.setattr(jobs, "DATA_TILE", 10_000)
 
 
 wide = pytest.mark.usefixtures("_wide")

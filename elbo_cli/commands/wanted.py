@@ -1,0 +1,75 @@
+"""What a user wants of `elbo gap` beside the method's settings."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from elbo_cli.errors import UserError
+from elbo_cli.parts import Shard
+from elbo_cli.report.rows import refuse_path
+from elbo_cli.runtime import Ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a user wants of `elbo gap` beside the method's settings, as typed."""
+
+    samples: int | None
+    tolerance: float | None
+    out: Path | None
+    strict: bool
+    sandwich: int | None = None  # simulated data to bound from both sides
+    families: tuple[str, ...] = ()  # of q, to split the gap by; none: do not split it
+    shard: Shard | None = None  # the part that is wanted; none: all
+
+    @property
+    def other_questions(self) -> str:
+        """The option that asks another question than the gap's, if there is one."""
+        return "--split-gap" if self.families else "--sandwich" if self.sandwich is not None else ""
+
+    def refuse_nonsense(self) -> None:
+        """Insist that the wishes go together, before the long work begins.
+
+        Raises:
+            UserError: they do not.
+        """
+        if self.tolerance is not None and self.samples is not None:
+            raise UserError("--tolerance finds the number of draws itself: leave --samples out, or --tolerance.")
+        if self.tolerance is not None and not self.tolerance > 0:
+            raise UserError(f"--tolerance {self.tolerance:g} is no accuracy: give a number of nats above 0, as 0.05.")
+        if self.out is not None:
+            refuse_path(self.out)
+        if self.shard is not None:
+            self._refuse_part(self.shard)
+
+    def _refuse_part(self, shard: Shard) -> None:
+        """Insist that what is asked of a part can be had of it."""
+        whole = "--tolerance" if self.tolerance is not None else "--strict" if self.strict else self.other_questions
+        if whole:
+            raise UserError(f"{whole} needs all data at once, and --shard {shard} has a part. Leave one of them out.")
+        if self.out is None:
+            raise UserError(f"--shard {shard} needs a file for its part: --out part-{shard.number}.parquet")
+
+    def refuse_company(self, mine: Ranks) -> None:
+        """Insist that what is asked can be shared among the processes that torchrun started.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if mine.size > 1 and self.other_questions:
+            raise UserError(f"{self.other_questions} is not shared among processes: run it without torchrun.")
+
+    def refuse_measuring(self) -> None:
+        """Insist that of parts that are measured nothing is asked that would have to be measured.
+
+        Raises:
+            UserError: something is.
+        """
+        self.refuse_nonsense()
+        given = {"--samples": self.samples, "--tolerance": self.tolerance, "--shard": self.shard}
+        named = [name for name, value in given.items() if value is not None] + [self.other_questions]
+        if named[0]:
+            raise UserError(f"--merge puts parts together as they were measured: leave {named[0]} out.")
+
+    def without_files(self) -> "Wanted":
+        """The same for a process that writes nothing, because another one does."""
+        return replace(self, out=None)

@@ -21,6 +21,7 @@ from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import noise, settle
 from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress, Step
 from elbo_cli.training.step import PlainStep
+from elbo_cli.training.warmup import warm_up
 
 CPU = torch.device("cpu")
 CHECKED = 4096  # data that a likelihood looks at together
@@ -154,13 +155,8 @@ def _step_of(model: VAE, optimizer: torch.optim.Optimizer, objective: Objective,
 
 
 def _objective(section: configs.Objective) -> Objective:
-    beta = warm_up(section.beta, section.beta_warmup_epochs)
+    beta = warm_up(section.beta, section.beta_warmup_epochs, section.beta_schedule, section.beta_cycles)
     return Objective(section.bound, section.gradient, section.samples, beta, section.free_bits)
-
-
-def warm_up(beta: float, epochs: int) -> Callable[[int], float]:
-    """The weight of the KL in an epoch (1, 2, ...): rising in equal steps to beta at epoch `epochs` + 1."""
-    return lambda epoch: beta * min(1.0, (epoch - 1) / epochs) if epochs else beta
 
 
 def _plan(config: configs.Config) -> Plan:

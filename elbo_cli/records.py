@@ -37,6 +37,16 @@ class EpochRecord:
     beta: float = column(
         "beta", ".2f", shown=False, default=1.0, unit="", about="weight of the KL in what the epoch maximised"
     )
+    free_bits: float = column(
+        "free bits", ".2f", shown=False, default=0.0, about="KL that cost each latent nothing in what it maximised"
+    )
+    implied_beta: float | None = column(
+        "implied beta",
+        ".2g",
+        shown=False,
+        unit="",
+        about="beta sigma^2, the KL's weight beside half the squared error; of a gaussian with one sigma",
+    )
     train_elbo: float = column(
         "train ELBO", default=NAN, sign=UP, about="ELBO at beta = 1, running mean over the epoch's batches"
     )

@@ -100,7 +100,8 @@ class RunFolder:
     def mend(self, last: EpochRecord) -> None:
         """Bring metrics.csv to the epoch of the last checkpoint, which is written first: a row at most is missing.
 
-        A line that a kill cut short is dropped; whole lines are never touched.
+        A line that a kill cut short is dropped; whole lines are never touched, unless a version of elbo wrote them that
+        had other columns: they get those of this one.
 
         Raises:
             UserError: the run has moved since the checkpoint was read.
@@ -108,6 +109,8 @@ class RunFolder:
         """
         self.refuse_other_rows(last)
         whole = self._whole_lines()
+        if whole and not whole.startswith(csv_text([], EpochRecord).encode()):
+            whole = csv_text(self.records(), EpochRecord).encode()
         if not whole:
             self.metrics.unlink(missing_ok=True)
         elif whole != self.metrics.read_bytes():

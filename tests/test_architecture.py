@@ -21,6 +21,7 @@ from elbo_cli.models.likelihoods import LIKELIHOODS
 from elbo_cli.models.networks import ACTIVATIONS, INITS, KINDS, Architecture, mlp
 from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
+from elbo_cli.training.warmup import WARM_UPS
 
 ROOT = Path(elbo_cli.__file__).parent
 
@@ -206,6 +207,7 @@ def test_the_command_line_opens_without_torch() -> None:
     [
         (sections.Bound, BOUNDS),
         (sections.Gradient, GRADIENTS),
+        (sections.WarmUp, WARM_UPS),
         (sections.Likelihood, LIKELIHOODS),
         (sections.Posterior, POSTERIORS),
         (sections.Prior, PRIORS),

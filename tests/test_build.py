@@ -73,12 +73,6 @@ def test_a_constant_is_one() -> None:
     assert factors("constant", 5) == [1.0] * 5
 
 
-def test_beta_rises_in_equal_steps() -> None:
-    beta = build.warm_up(2.0, 4)
-    assert [beta(epoch) for epoch in range(1, 8)] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert [build.warm_up(0.3, 0)(epoch) for epoch in (1, 2)] == [0.3, 0.3]
-
-
 def test_the_objective_is_the_configs() -> None:
     made = build._objective(
         config(

@@ -1,6 +1,6 @@
 """The run folder: what may be begun where, what is read from it, and who may write to it."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ FIRST = EpochRecord(
     valid_elbo=-2.5,
     active_units=3,
 )
+COMMAS = len(fields(EpochRecord)) - 1
 SECOND = replace(FIRST, epoch=2, valid_elbo=None, active_units=None, valid_gap=1e300)
 
 
@@ -85,10 +86,10 @@ def test_rows_beyond_the_checkpoint_are_refused_and_kept(run: RunFolder) -> None
     ("row", "said"),
     [
         ("3,1\n", "the row of epoch 3 has too many or too few cells"),
-        ("," * 40 + "\n", "too many or too few cells"),
-        ("three" + "," * 18 + "\n", "invalid literal for int"),
-        ("," * 18 + "\n", "invalid literal for int"),
-        ("3,1,fast" + "," * 16 + "\n", "could not convert string to float: 'fast'"),
+        ("," * (COMMAS + 9) + "\n", "too many or too few cells"),
+        ("three" + "," * COMMAS + "\n", "invalid literal for int"),
+        ("," * COMMAS + "\n", "invalid literal for int"),
+        ("3,1,fast" + "," * (COMMAS - 2) + "\n", "could not convert string to float: 'fast'"),
         ("\x00\xff\n", ""),
     ],
 )
@@ -97,6 +98,18 @@ def test_a_row_that_is_not_elbos_is_told_with_its_file(row: str, said: str, run:
         file.write(row)
     with pytest.raises(UserError, match=f"{run.metrics} is not as elbo wrote it: .*{said}"):
         run.records()
+
+
+def test_rows_of_a_version_with_other_columns_get_those_of_this_one(run: RunFolder) -> None:
+    """Else a resumed run would put long rows below a short heading."""
+    before = run.records()
+    lines = [line.split(",") for line in run.metrics.read_text().splitlines()]
+    without = lines[0].index("free_bits")
+    run.metrics.write_text("".join(",".join(line[:without] + line[without + 1 :]) + "\n" for line in lines))
+    run.mend(SECOND)
+    assert run.records() == before
+    run.log(replace(SECOND, epoch=3))
+    assert [record.epoch for record in run.records()] == [1, 2, 3]
 
 
 def test_columns_of_another_table_are_told(run: RunFolder) -> None:

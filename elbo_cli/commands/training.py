@@ -1,5 +1,6 @@
 """`elbo train`."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from elbo_cli import config as configs
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.journal import Session, journal, resume, start
 from elbo_cli.report.live import watch
-from elbo_cli.report.training import closing, training_json
+from elbo_cli.report.training import closing, implied_beta, training_json
 from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen, Stopped
 
@@ -20,6 +21,8 @@ def run_training(
     """`elbo train`."""
     session = _session(config, overrides, out, resumed, device)
     screen.say(f"{session.folder.path}: {_scale(session)}")
+    for remark in _remarks(session):
+        screen.say(remark)
     with _saying_how_to_go_on(session):
         past, epochs = session.past, session.config.train.epochs
         before = session.folder.records() if past.last.epoch else []
@@ -55,6 +58,15 @@ def _scale(session: Session) -> str:
         f"{parameters:,} parameters, {len(experiment.data.train):,} data, "
         f"{session.config.train.epochs} epochs, {experiment.device}, threads {session.config.threads}"
     )
+
+
+def _remarks(session: Session) -> Iterator[str]:
+    """What a user should know of the objective before it is climbed."""
+    model, beta = session.experiment.model, session.config.objective.beta
+    variance = model.visible.variance()
+    if variance is not None:
+        pixels = math.prod(session.experiment.data.shape)
+        yield implied_beta(beta, None if variance.dim() else variance.item(), pixels, variance.requires_grad)
 
 
 @contextmanager

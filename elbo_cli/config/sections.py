@@ -20,6 +20,7 @@ Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "softplus", "leaky_r
 Norm = Literal["none", "layer"]
 Bound = Literal["elbo", "iwae"]
 Gradient = Literal["standard", "stl", "dreg"]
+WarmUp = Literal["linear", "sigmoid", "cyclical"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine", "step", "burda"]
 
@@ -162,6 +163,10 @@ class Objective(Section):
     samples: Count = Field(1, description="draws z ~ q(z|x) for each datum")
     beta: float = Field(1.0, ge=0, description="weight of the KL; other than 1 the objective is no bound")
     beta_warmup_epochs: Whole = Field(0, description="epochs in which beta rises from 0; 0: none")
+    beta_schedule: WarmUp = Field("linear", description="how it rises; cyclical: half of each cycle, and falls back")
+    beta_cycles: Annotated[Count, Only("beta_schedule", ("cyclical",), neutral=4)] = Field(
+        4, validate_default=True, description="cycles in the warm-up"
+    )
     free_bits: Annotated[float, Only("bound", ("elbo",), neutral=0.0)] = Field(
         0.0, ge=0, description="nats of KL that are free, for each latent dimension"
     )
@@ -173,6 +178,25 @@ class Objective(Section):
             raise ValueError(
                 "found dreg, which is a gradient of bound: iwae, but bound is elbo. Write gradient: stl, which is the "
                 "same for one draw, or bound: iwae."
+            )
+        return value
+
+    @field_validator("beta_schedule")
+    @classmethod
+    def _has_epochs_to_rise_in(cls, value: str, info: ValidationInfo) -> str:
+        if value != "linear" and not info.data.get("beta_warmup_epochs", 1):
+            raise ValueError(
+                f"found {value}, but beta_warmup_epochs is 0: beta does not rise. Give beta_warmup_epochs too."
+            )
+        return value
+
+    @field_validator("beta_cycles")
+    @classmethod
+    def _fit_into_the_warm_up(cls, value: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("beta_warmup_epochs", value)
+        if info.data.get("beta_schedule") == "cyclical" and value > epochs:
+            raise ValueError(
+                f"found {value}, allowed at most beta_warmup_epochs, which is {epochs}: a cycle takes an epoch or more."
             )
         return value
 

@@ -46,6 +46,10 @@ class Likelihood(nn.Module):
         """Where x is a value that this likelihood gives a density to; a bool for each element."""
         raise AssertionError("each family gives its own")
 
+    def variance(self) -> Tensor | None:
+        """sigma^2 of N(mean, sigma^2), one or one for each pixel: it weighs errors against the KL. None elsewhere."""
+        return None
+
     def start(self, mean: Tensor) -> Tensor | None:
         """Decoder outputs [outputs, *shape] at which E[x] is the training mean; None where there are none."""
         return None
@@ -117,6 +121,10 @@ class Gaussian(Likelihood):
     def supports(self, x: Tensor) -> Tensor:
         """x is finite."""
         return x.isfinite()
+
+    def variance(self) -> Tensor:
+        """sigma^2, [] or `shape`; it has a gradient where it is learnt."""
+        return (2 * self.log_sigma).exp()
 
     def start(self, mean: Tensor) -> Tensor:
         """The training mean itself."""

@@ -27,6 +27,30 @@ def ledger(records: Sequence[EpochRecord]) -> list[str]:
     return [f"The probe's ELBO: {model + bound:+.1f} nats = {model:+.1f} (better model) {bound:+.1f} (tighter bound)."]
 
 
+def implied_beta(beta: float, variance: float | None, pixels: int, learnt: bool) -> str:
+    """What sigma makes of beta: p(x | z) = N(mean, sigma^2) divides the squared error by sigma^2, and not the KL.
+
+        sigma^2 ( log p(x | z) - beta KL )  =  -( |x - mean|^2 / 2 + beta sigma^2 KL ) + what mean and KL do not move
+
+    Args:
+        beta: of the objective.
+        variance: sigma^2; None where each pixel has its own.
+        pixels: of a datum.
+        learnt: whether sigma is.
+    """
+    if variance is None:
+        return (
+            "Each pixel has a sigma of its own, which weighs its squared error against the KL: "
+            "there is no one implied beta."
+        )
+    implied = beta * variance
+    said = (
+        f"sigma {variance**0.5:.3g} implies beta {implied:.3g}: the objective is that of |x - mean|^2 / 2 + "
+        f"{implied:.3g} KL, or of the mean squared error over {pixels} pixels + {2 * implied / pixels:.3g} KL."
+    )
+    return f"{said} It is learnt: the column implied_beta follows it." if learnt else said
+
+
 def training_json(folder: RunFolder, last: EpochRecord, best: EpochRecord) -> dict[str, Any]:
     """The keys of the contract: the last epoch's means, and the best epoch's validation beside them."""
     return {

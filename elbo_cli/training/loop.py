@@ -75,11 +75,19 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
         epoch=epoch,
         lr=lr,
         beta=beta,
+        free_bits=objective.free_bits,
+        implied_beta=_implied(experiment, beta),
         train_elbo=total,
         train_reconstruction=recon,
         train_kl=divergence,
         train_bound=None if objective.bound == "elbo" else bound,
     )
+
+
+def _implied(experiment: Experiment, beta: float) -> float | None:
+    """The KL's weight beside |x - mean|^2 / 2, beta sigma^2, where there is one sigma."""
+    variance = experiment.model.visible.variance()
+    return None if variance is None or variance.dim() else beta * variance.item()
 
 
 def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:

@@ -115,6 +115,15 @@ BAD = [
     ),
     ("model: {levels: 256}", "1: model.levels: found 256, allowed only with likelihood: categorical or ..."),
     ("model: {encoder: {channels: [3]}}", "1: model.encoder.channels: found [3], allowed only with kind: ..."),
+    (
+        "objective: {beta_schedule: sigmoid}",
+        "1: objective.beta_schedule: found sigmoid, but beta_warmup_epochs is 0: ... Give beta_warmup_epochs too.",
+    ),
+    (
+        "objective: {beta_warmup_epochs: 3, beta_schedule: cyclical}",
+        "1: objective.beta_cycles: found 4, allowed at most beta_warmup_epochs, which is 3: ...",
+    ),
+    ("objective: {beta_cycles: 2}", "1: objective.beta_cycles: found 2, allowed only with beta_schedule: cyclical..."),
     ("objective: {gradient: dreg}", "1: objective.gradient: found dreg, ... bound is elbo. Write gradient: stl, ..."),
     (
         "objective: {gradient: stl, free_bits: 0.5}",

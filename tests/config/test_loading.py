@@ -59,6 +59,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
             "samples": 1,
             "beta": 1.0,
             "beta_warmup_epochs": 0,
+            "beta_schedule": "linear",
             "free_bits": 0.0,
         },
         "optim": {

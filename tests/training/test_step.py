@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from elbo_cli import build
 from elbo_cli.data.split import Split
 from elbo_cli.evaluation import evaluate
 from elbo_cli.models.vae import VAE
@@ -14,6 +13,7 @@ from elbo_cli.records import Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import Objective
 from elbo_cli.training.loop import fit
+from elbo_cli.training.warmup import warm_up
 from tests.experiments import (
     BATCHES,
     CPU,
@@ -180,8 +180,30 @@ def test_the_columns_are_the_elbo_whatever_training_climbs() -> None:
         Objective(gradient="stl"),
     ):
         found = trained(experiment(objective=objective))
-        assert [replace(r, beta=1.0) for r in found] == plain
-        assert {r.beta for r in found} == {objective.beta(1)}
+        assert [replace(r, beta=1.0, free_bits=0.0, implied_beta=0.64) for r in found] == [
+            replace(r, implied_beta=0.64) for r in plain
+        ]
+        assert {(r.beta, r.free_bits) for r in found} == {(objective.beta(1), objective.free_bits)}
+
+
+def test_sigma_weighs_the_kl_as_the_implied_beta_says() -> None:
+    """sigma^2 times the objective is -( |x - mean|^2 / 2 + beta sigma^2 KL ), as far as encoder and decoder see it."""
+    x, model, beta = dataset().train.batch(torch.arange(130)), vae(sigma=0.5), 0.7
+    (record,) = trained(experiment(model=model, epochs=1, objective=Objective(beta=lambda epoch: beta)))
+    assert record.implied_beta == pytest.approx(beta * 0.25)
+    parameters = [*model.encoder.parameters(), *model.decoder.parameters()]
+    scaled = torch.autograd.grad(0.25 * closed_elbo(model, x, 0.5, beta).sum(), parameters)
+    alike = torch.autograd.grad(closed_elbo(model, x, 1.0, record.implied_beta).sum(), parameters)
+    for mine, theirs in zip(scaled, alike, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_the_implied_beta_follows_a_sigma_that_is_learnt() -> None:
+    model = vae(sigma="shared")
+    found = trained(experiment(model=model, epochs=3, lr=0.05))
+    assert found[-1].implied_beta == pytest.approx(model.visible.variance().item())  # type: ignore[union-attr]
+    assert len({r.implied_beta for r in found}) == 3, "it moves"
+    assert trained(experiment(model=vae(sigma="per_pixel"), epochs=1))[0].implied_beta is None
 
 
 def test_for_iwae_the_bound_has_columns_of_its_own() -> None:
@@ -241,7 +263,7 @@ def test_without_validation_data_its_columns_are_empty() -> None:
 
 
 def test_the_warm_up_of_beta_is_in_the_records() -> None:
-    found = trained(experiment(epochs=4, objective=Objective(beta=build.warm_up(0.5, 2))))
+    found = trained(experiment(epochs=4, objective=Objective(beta=warm_up(0.5, 2))))
     assert [r.beta for r in found] == [0.0, 0.25, 0.5, 0.5]
 
 

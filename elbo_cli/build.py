@@ -8,15 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from elbo_cli import config as configs
+from elbo_cli.build_model import open_model
 from elbo_cli.checkpoint import Checkpoint, unpack
 from elbo_cli.data.sources import SOURCES
 from elbo_cli.data.split import Dataset, Split
 from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.probe import Probe
-from elbo_cli.models.likelihoods import LIKELIHOODS, Likelihood, Options
-from elbo_cli.models.networks import INITS, KINDS, Architecture, last_linear
-from elbo_cli.models.posteriors import POSTERIORS
-from elbo_cli.models.priors import PRIORS
+from elbo_cli.models.likelihoods import Likelihood
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import noise, settle
 from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress, Step
@@ -64,56 +62,6 @@ def open_data(section: Any, seed: int) -> Dataset:
     """
     options = section.model_dump(exclude={"name"})
     return choose(SOURCES, section.name, "data set")(**options, seed=seed)
-
-
-def open_model(config: configs.Config, shape: tuple[int, ...], train: Split | None = None) -> VAE:
-    """The VAE of a config, for data of one shape, with its weights at their start.
-
-    Args:
-        config: the whole config; its seed draws the weights.
-        shape: of a datum.
-        train: training data, whose mean the decoder starts from if the config wants that.
-    """
-    section = config.model
-    options = Options(section.sigma or "shared", section.levels)
-    likelihood = choose(LIKELIHOODS, section.likelihood, "likelihood")(shape, options)
-    posterior = choose(POSTERIORS, section.posterior, "posterior")
-    D = section.latent_dim
-    with noise(config.seed, "weights"):
-        encoder = _encoder(section.encoder, shape, posterior.size(D), section.init)
-        decoder = _decoder(section.decoder, D, (likelihood.outputs, *shape), section.init)
-        prior = choose(PRIORS, section.prior, "prior")(D)
-    if section.bias_from_data and train is not None:
-        _start_at(decoder, likelihood, train.mean().to(torch.float32).cpu())
-    return VAE(encoder, decoder, prior, posterior, likelihood)
-
-
-def _architecture(section: configs.Network) -> Architecture:
-    return Architecture(section.kind, section.hidden, section.channels, section.activation, section.norm)
-
-
-def _encoder(section: configs.Network, shape: tuple[int, ...], outputs: int, init: str) -> nn.Module:
-    net = choose(KINDS, section.kind, "network").encoder(shape, _architecture(section), outputs)
-    choose(INITS, init, "initialisation")(net)
-    return net
-
-
-def _decoder(section: configs.Network, D: int, shape: tuple[int, ...], init: str) -> nn.Module:
-    net = choose(KINDS, section.kind, "network").decoder(D, _architecture(section), shape)
-    choose(INITS, init, "initialisation")(net)
-    return net
-
-
-def _start_at(decoder: nn.Module, likelihood: Likelihood, mean: Tensor) -> None:
-    """Start the decoder's last bias where E[x] is near the training mean [*shape] (a convolution: the channel's)."""
-    bias = last_linear(decoder).bias
-    if bias is None:
-        return
-    whole = isinstance(last_linear(decoder), nn.Linear)
-    start = likelihood.start(mean if whole else mean.mean((-2, -1), keepdim=True).expand_as(mean))
-    if start is not None:
-        with torch.no_grad():
-            bias.copy_(start.flatten() if whole else start[..., 0, 0].flatten())
 
 
 def refuse_unsupported(likelihood: Likelihood, split: Split) -> None:

@@ -12,11 +12,13 @@ from elbo_cli.bounds.draws import LatentVariableModel, draw, kl_per_latent
 from elbo_cli.bounds.lower import elbo, iwae, kl, reconstruction
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
+from elbo_cli.models.chain import Chain
 from elbo_cli.models.pixels import discrete
 from elbo_cli.records import Estimate, Evaluation, EvaluationRow
 from elbo_cli.runtime import noise
 
 BLOCK = 250  # data to a block of noise: fixed, so that the answer depends on the seed and on nothing else
+MEANS = 16  # draws for either estimate of E_q[z | x], where layers hide it; twice as many of a q with no mean
 ACTIVE = 0.01  # Burda et al. (2016), section 5.2: a unit u is active when Var_x( E_q[u | x] ) > 0.01
 
 
@@ -29,12 +31,19 @@ class Measured:
     kl: Tensor
     iwae: Tensor
     kl_per_latent: Tensor | None  # [D], the mean over data
-    variance_of_means: Tensor | None  # [D], Var_x( E_q[z | x] ) over the whole split
+    variance_of_means: Tensor  # [D], Var_x( E_q[z | x] ) over the whole split
+    layers: tuple[int, ...]  # latents of each stochastic layer
 
     @property
-    def active_units(self) -> int | None:
+    def active_units(self) -> int:
         """The number of latents whose posterior mean moves with x: Var_x( E_q[z | x] ) > 0.01."""
-        return None if self.variance_of_means is None else int((self.variance_of_means > ACTIVE).sum())
+        return sum(self.active_per_layer)
+
+    @property
+    def active_per_layer(self) -> tuple[int, ...]:
+        """Active units of each stochastic layer."""
+        active = torch.split(self.variance_of_means > ACTIVE, list(self.layers))
+        return tuple(int(layer.sum()) for layer in active)
 
 
 class Moments:
@@ -66,7 +75,7 @@ class Moments:
 @torch.no_grad()
 def measure(model: LatentVariableModel, split: Split, K: int, seed: int, device: torch.device) -> Measured:
     """ELBO, reconstruction, KL and L_K of every datum of `split`, from K draws of q each."""
-    rows, latents, means = [], Moments(), Moments()
+    rows, latents, means, halves = [], Moments(), Moments(), Moments()
     if isinstance(model, torch.nn.Module):
         model.eval()
     for number, x in enumerate(split.blocks(BLOCK)):
@@ -75,17 +84,31 @@ def measure(model: LatentVariableModel, split: Split, K: int, seed: int, device:
             draws = draw(model, x, K, qz_x)
         rows.append(torch.stack([elbo(draws), reconstruction(draws), kl(draws), iwae(draws)]).cpu())
         latents.add(kl_per_latent(qz_x, model.prior()))
-        means.add(_mean(qz_x))
+        with noise(seed, "measure", number, "means", device=device):
+            one, other = _mean(qz_x), _mean(qz_x)
+        means.add((one + other) / 2)
+        halves.add((one - other) / 2)
     table = torch.cat(rows, 1)
-    return Measured(table[0], table[1], table[2], table[3], latents.mean, means.variance)
+    assert means.variance is not None
+    assert halves.variance is not None
+    # the covariance of two independent estimates of a mean: the noise of neither enters it
+    moving = means.variance - halves.variance
+    return Measured(table[0], table[1], table[2], table[3], latents.mean, moving, layers(qz_x))
 
 
-def _mean(qz_x: Distribution) -> Tensor | None:
-    """E_q[z | x], [N, D], or None for a distribution that does not know its mean."""
+def _mean(qz_x: Distribution) -> Tensor:
+    """E_q[z | x], [N, D]: q's own, or an estimate from draws where q does not know it."""
+    if isinstance(qz_x, Chain):
+        return qz_x.average_mean(MEANS)
     try:
         return qz_x.mean
     except NotImplementedError:
-        return None
+        return qz_x.sample(torch.Size([2 * MEANS])).mean(0)
+
+
+def layers(qz_x: Distribution) -> tuple[int, ...]:
+    """Latents of each stochastic layer."""
+    return qz_x.sizes if isinstance(qz_x, Chain) else (qz_x.event_shape.numel(),)
 
 
 def evaluate(
@@ -121,8 +144,10 @@ def evaluate(
         elbo=elbo,
         reconstruction=_estimate(measured.reconstruction),
         kl=_estimate(measured.kl),
-        latents=None if per_latent is None else len(per_latent),
+        latents=sum(measured.layers),
         active_units=measured.active_units,
+        layers=measured.layers,
+        active_per_layer=measured.active_per_layer,
         kl_per_latent=per_latent,
         bits_per_dim=_bits_per_dim(model, split, elbo.mean),
         rows=tuple(

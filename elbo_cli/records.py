@@ -122,8 +122,10 @@ class Evaluation:
     elbo: Estimate
     reconstruction: Estimate
     kl: Estimate
-    latents: int | None
-    active_units: int | None
+    latents: int
+    active_units: int
+    layers: tuple[int, ...]  # latents of each stochastic layer, z1 first
+    active_per_layer: tuple[int, ...]
     kl_per_latent: tuple[float, ...] | None
     bits_per_dim: float | None
     rows: tuple[EvaluationRow, ...]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from elbo_cli.data.split import Dataset, Split
+from elbo_cli.models.choices import Choices
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
 from elbo_cli.models.networks import KINDS, Architecture
 from elbo_cli.models.posteriors import POSTERIORS
@@ -46,14 +47,14 @@ NAMES = ("train", "valid", "test")
 def vae(seed: int = 0, sigma: float | str = 0.8) -> VAE:
     """A linear map to q's parameters and a linear map to the mean of N(mean, sigma^2)."""
     likelihood = LIKELIHOODS["gaussian"]((P,), Options(sigma=sigma))
-    family, linear = POSTERIORS["diagonal_normal"], Architecture(hidden=())
+    family, linear = POSTERIORS["diagonal_normal"](D, Choices()), Architecture(hidden=())
     with noise(seed, "vae"):
-        encoder = KINDS["mlp"].encoder((P,), linear, family.size(D))
+        encoder = KINDS["mlp"].encoder((P,), linear, family.size)
         decoder = KINDS["mlp"].decoder(D, linear, (1, P))
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter.mul_(0.3)  # no sigma is far from 1: plain gradient descent gets along with that
-    return VAE(encoder, decoder, PRIORS["standard_normal"](D), family, likelihood)
+    return VAE(encoder, decoder, PRIORS["standard_normal"](D, Choices()), family, likelihood)
 
 
 def weights(model: nn.Module) -> Tensor:

@@ -96,6 +96,7 @@ ROOMS: dict[str, set[str]] = {
 KNOW_CONFIGS = {
     "elbo_cli.api",
     "elbo_cli.build",
+    "elbo_cli.build_model",
     "elbo_cli.cli.configs",
     "elbo_cli.commands.training",
     "elbo_cli.journal",

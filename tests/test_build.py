@@ -16,7 +16,7 @@ from elbo_cli.errors import UserError
 from elbo_cli.evaluation import evaluate
 from elbo_cli.gap.methods import METHODS
 from elbo_cli.gap.settings import Settings
-from elbo_cli.models.likelihoods import LIKELIHOODS
+from elbo_cli.models.likelihoods import LIKELIHOODS, Options
 from elbo_cli.presets import preset_text
 from elbo_cli.runtime import finished
 from elbo_cli.training.experiment import Progress
@@ -189,7 +189,7 @@ def test_data_that_a_likelihood_is_not_one_of_are_refused_with_their_cure() -> N
 def test_it_is_the_first_such_datum_that_is_named() -> None:
     x = torch.zeros(5000, 3)
     x[4500, 2] = 0.25
-    likelihood = LIKELIHOODS["bernoulli"]((3,), build.Options())
+    likelihood = LIKELIHOODS["bernoulli"]((3,), Options())
     with pytest.raises(UserError, match=r"numbers: datum 4500 of the train split has x = 0\.25,"):
         build.refuse_unsupported(likelihood, Split("train", x, "numbers"))
     build.refuse_unsupported(likelihood, Split("train", x.round(), "numbers"))
@@ -197,7 +197,7 @@ def test_it_is_the_first_such_datum_that_is_named() -> None:
 
 def test_every_split_is_looked_at() -> None:
     data = digits(binarize="threshold")
-    likelihood = LIKELIHOODS["bernoulli"](data.shape, build.Options())
+    likelihood = LIKELIHOODS["bernoulli"](data.shape, Options())
     for split in (data.train, data.valid, data.test):
         build.refuse_unsupported(likelihood, split)
     with pytest.raises(UserError, match="test split"):

@@ -12,8 +12,11 @@ from elbo_cli.errors import UserError
 from elbo_cli.presets import list_presets, preset_text, write_preset
 
 ROOT = Path(__file__).parent.parent
-NAMES = ["arrays-template", "burda-iwae5", "burda-iwae50", "burda-vae", "digits", "digits-2d", "fashion-conv",
-         "linear-gaussian", "mnist-iwae5", "mnist-iwae50", "mnist-vae", "pixels-discretized-logistic"]  # fmt: skip
+NAMES = [
+    "arrays-template", "burda-iwae5", "burda-iwae50", "burda-vae", "digits", "digits-2d", "fashion-conv",
+    "linear-gaussian", "mnist-2layer", "mnist-2layer-iwae5", "mnist-2layer-iwae50", "mnist-iwae5", "mnist-iwae50",
+    "mnist-vae", "pixels-discretized-logistic",
+]  # fmt: skip
 
 
 def script() -> ModuleType:
@@ -95,6 +98,7 @@ def test_the_reference_has_a_row_for_every_key() -> None:
     names = {keys[-1] for keys, field in every_key(Config)} - {
         "data",
         "model",
+        "between",
         "encoder",
         "decoder",
         "objective",

@@ -19,17 +19,31 @@ _NEVER = object()  # equal to no value
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """A key that has a meaning only where another key of its section has one of some values.
+    """A key that has a meaning only where another key of its section, or one of several, has one of some values.
 
     Given elsewhere it is an error, except with the value `neutral`, which says nothing there.
     """
 
-    key: str
+    key: str | tuple[str, ...]
     values: tuple[str | None, ...]
     neutral: object = _NEVER
 
     def __str__(self) -> str:
-        return f"only with {self.key}: {' or '.join('null' if v is None else v for v in self.values)}"
+        return f"only with {self.either}: {' or '.join('null' if v is None else v for v in self.values)}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The other keys, of which one is enough."""
+        return (self.key,) if isinstance(self.key, str) else self.key
+
+    @property
+    def either(self) -> str:
+        """The other keys in words."""
+        return " or ".join(self.keys)
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether it holds among a section's values; what is missing was a mistake of its own."""
+        return any(values.get(key, self.values[0]) in self.values for key in self.keys)
 
 
 def only(field: FieldInfo) -> Only | None:
@@ -40,7 +54,7 @@ def only(field: FieldInfo) -> Only | None:
 def applies(section: BaseModel, name: str) -> bool:
     """Whether a key has a meaning beside the others of its section."""
     rule = only(type(section).model_fields[name])
-    return rule is None or getattr(section, rule.key) in rule.values
+    return rule is None or rule.holds({key: getattr(section, key) for key in rule.keys})
 
 
 Section = type[BaseModel]

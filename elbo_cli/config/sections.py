@@ -11,8 +11,9 @@ from elbo_cli.config.schema import Only, only
 from elbo_cli.config.text import written
 
 Binarize = Literal["none", "threshold", "fixed", "dynamic"]
-Prior = Literal["standard_normal"]
-Posterior = Literal["diagonal_normal"]
+Prior = Literal["standard_normal", "mixture", "vamp", "flow"]
+Posterior = Literal["diagonal_normal", "lowrank_normal", "full_normal", "flow"]
+Flow = Literal["realnvp", "nsf", "maf"]
 Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "poisson", "categorical", "discretized_logistic"]
 Init = Literal["glorot", "torch"]
 NetworkKind = Literal["mlp", "conv"]
@@ -30,6 +31,8 @@ Count = Annotated[int, Field(ge=1, le=MOST)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
+Latents = Annotated[int, Field(ge=1, le=4096)]
+Layers = Annotated[tuple[Latents, ...], Strict(False), Field(min_length=1)]
 Sizes = Annotated[tuple[Count, ...], Strict(False)]  # a YAML list; its items stay strict
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Pair = Annotated[tuple[Rate, Rate], Strict(False)]
@@ -45,9 +48,11 @@ class Section(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan
     def _only_where_it_means_something(cls, value: Any, info: ValidationInfo) -> Any:
         """Runs for given keys alone, so that a default beside another choice is no mistake."""
         rule = only(cls.model_fields[str(info.field_name)])
-        if rule and value != rule.neutral and info.data.get(rule.key, rule.values[0]) not in rule.values:
-            other = f"{rule.key} is {written(info.data[rule.key])}"
-            raise ValueError(f"found {written(value)}, allowed {rule}, but {other}. Remove it, or change {rule.key}.")
+        if rule and value != rule.neutral and not rule.holds(info.data):
+            others = " and ".join(f"{key} is {written(info.data[key])}" for key in rule.keys)
+            raise ValueError(
+                f"found {written(value)}, allowed {rule}, but {others}. Remove it, or change {rule.either}."
+            )
         return value
 
 
@@ -137,9 +142,25 @@ class Network(Section):
 class Model(Section):
     """The three distributions p(z), q(z|x), p(x|z) and the networks that make them."""
 
-    latent_dim: int = Field(50, ge=1, le=4096, description="size of z")
-    prior: Prior = Field("standard_normal", description="p(z)")
+    latent_dim: Latents | Layers = Field(50, description="size of z; of several stochastic layers a list, z1 first")
+    between: Network | None = Field(None, description="networks of q(z2|z1) and p(z1|z2); null: there is one layer")
+    prior: Prior = Field("standard_normal", description="p(z); of several layers the last one's")
+    components: Annotated[Count, Only("prior", ("mixture", "vamp"))] = Field(
+        50, description="normals of the mixture, or pseudo-inputs of the VampPrior"
+    )
     posterior: Posterior = Field("diagonal_normal", description="q(z|x)")
+    rank: Annotated[Count, Only("posterior", ("lowrank_normal",))] = Field(
+        5, description="columns of W in the covariance W W' + diag s^2"
+    )
+    flow: Annotated[Flow, Only(("posterior", "prior"), ("flow",))] = Field(
+        "realnvp", description="affine coupling, spline coupling, or affine autoregressive"
+    )
+    flow_transforms: Annotated[Count, Only(("posterior", "prior"), ("flow",))] = Field(
+        4, description="transforms of a flow, one after another"
+    )
+    flow_hidden: Annotated[Sizes, Only(("posterior", "prior"), ("flow",))] = Field(
+        (64, 64), description="sizes of the hidden layers of each transform's network"
+    )
     likelihood: Likelihood = Field("bernoulli", description="p(x|z), for each pixel")
     sigma: Annotated[
         Literal["shared", "per_pixel"] | Positive | None, Only("likelihood", ("gaussian",), neutral=None)
@@ -151,6 +172,33 @@ class Model(Section):
     init: Init = Field("glorot", description="how weights start: Glorot and Bengio (2010), or as torch's layers do")
     encoder: Network = Field(Network(), description="x to the parameters of q(z|x)")
     decoder: Network = Field(Network(), description="z to the parameters of p(x|z)")
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Latents of each stochastic layer, z1 first."""
+        return (self.latent_dim,) if isinstance(self.latent_dim, int) else self.latent_dim
+
+    @model_validator(mode="after")
+    def _layers_are_joined(self) -> "Model":
+        several, sizes = len(self.layers) > 1, written(self.latent_dim)
+        if several and self.between is None:
+            raise ValueError(
+                f"latent_dim {sizes} means {len(self.layers)} stochastic layers, and nothing says what lies between "
+                "them. Write between: {hidden: [100, 100]}, or give latent_dim one size."
+            )
+        if self.between is not None and not several:
+            raise ValueError(
+                f"between joins stochastic layers, and latent_dim {sizes} means one. Remove between, or give "
+                "latent_dim a list, as [100, 50]."
+            )
+        if several and self.prior == "vamp":
+            raise ValueError(
+                f"prior vamp needs q(z{len(self.layers)}|x) as a density, which latent_dim {sizes} leaves as an "
+                "integral over the layers below. Choose prior mixture or flow, or give latent_dim one size."
+            )
+        if self.between is not None and self.between.kind == "conv":
+            raise ValueError("between.kind conv needs pictures, and latents are none. Write mlp.")
+        return self
 
 
 class Objective(Section):
@@ -257,6 +305,17 @@ class Config(Section):
     objective: Objective = Field(Objective(), description="what training maximises")
     optim: Optim = Field(Optim(), description="how it does so")
     train: Train = Field(Train(), description="for how long, and what is measured on the way")
+
+    @model_validator(mode="after")
+    def _bits_are_free_where_there_are_latents(self) -> "Config":
+        model = self.model
+        plain = (model.prior, model.posterior, len(model.layers)) == ("standard_normal", "diagonal_normal", 1)
+        if self.objective.free_bits and not plain:
+            raise ValueError(
+                f"objective.free_bits {written(self.objective.free_bits)} needs a KL for each latent, which is there "
+                "with prior standard_normal, posterior diagonal_normal and one size in latent_dim alone. Write 0.0."
+            )
+        return self
 
     @field_validator("data", mode="before")
     @classmethod

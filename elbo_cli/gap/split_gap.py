@@ -14,11 +14,11 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.importance import Plan, naming, summarise, weigh_tiles
-from elbo_cli.gap.proposals.full_normal import FullNormal
 from elbo_cli.gap.proposals.mixture import Component, Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined, inflated, refine_all
 from elbo_cli.gap.settings import DATA_TILE, Settings
+from elbo_cli.models.normals import FullNormal
 from elbo_cli.records import Estimate, FamilyGap, SplitFindings, SplitRow, Tick
 from elbo_cli.runtime import derive, noise
 

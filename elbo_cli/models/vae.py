@@ -20,7 +20,7 @@ class VAE(nn.Module):
 
     def prior(self) -> Distribution:
         """p(z), event [D]."""
-        return self.latent()  # type: ignore[no-any-return]
+        return self.latent(self.posterior)  # type: ignore[no-any-return]
 
     def posterior(self, x: Tensor) -> Distribution:
         """q(z | x) for x [N, ...], batch [N], event [D]."""

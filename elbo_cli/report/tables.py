@@ -36,15 +36,15 @@ def evaluation_table(found: Evaluation) -> Table:
         table.add_row(Text(name), number(estimate.mean), number(estimate.se_data))
     if found.bits_per_dim is not None:
         table.add_row(Text("bits per dimension, at most"), number(found.bits_per_dim, ".4f"), "")
-    if found.active_units is not None:
-        table.add_row(Text("active units"), f"{found.active_units} of {found.latents}", "")
+    active, latents = (" + ".join(map(str, units)) for units in (found.active_per_layer, found.layers))
+    table.add_row(Text("active units"), f"{active} of {latents}", "")
     return table
 
 
 def latents_table(found: Evaluation) -> RenderableType:
     """The KL of every latent, largest first, as bars."""
     if not found.kl_per_latent:
-        return Text("")
+        return Text("KL of each latent: there is none, because q(z|x) or p(z) does not factorise over latents", "dim")
     ranked = sorted(enumerate(found.kl_per_latent), key=lambda pair: -pair[1])
     most = max(ranked[0][1], 1e-9)
     lines = [f"  z{j:<4d} {kl:6.3f}  {'█' * round(30 * max(kl, 0) / most)}" for j, kl in ranked if kl > 0.005]
@@ -204,7 +204,9 @@ def evaluation_json(found: Evaluation) -> dict[str, Any]:
         "examples": found.examples,
         **{name: {"mean": finite(e.mean), "se": finite(e.se_data)} for name, e in estimates.items()},
         "active_units": found.active_units,
+        "active_per_layer": list(found.active_per_layer),
         "latents": found.latents,
+        "layers": list(found.layers),
         "kl_per_latent": None if found.kl_per_latent is None else list(found.kl_per_latent),
         "bits_per_dim": finite(found.bits_per_dim),
     }

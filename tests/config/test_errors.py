@@ -10,6 +10,7 @@ from elbo_cli.config import ConfigError, loads
 from elbo_cli.presets import list_presets, preset_text
 
 WHOLE = "allowed: a whole number"
+LATENTS = f"{WHOLE} from 1 to 4096 or a list, each a whole number from 1 to 4096."
 SOURCES = "allowed: digits, mnist, fashion_mnist, linear_gaussian, arrays."
 
 # Each: a text, and the lines of the error that it is; `...` stands for anything.
@@ -31,8 +32,8 @@ BAD = [
     ("train: {patience: 0}", f"1: train.patience: found 0, {WHOLE} >= 1 or null."),
     ("train: {gap_every: -1}", f"1: train.gap_every: found -1, {WHOLE} >= 0."),
     ("train: {gap_samples: 1}", f"1: train.gap_samples: found 1, {WHOLE} >= 2."),
-    ("model: {latent_dim: 0}", f"1: model.latent_dim: found 0, {WHOLE} from 1 to 4096."),
-    ("model: {latent_dim: 4097}", f"1: model.latent_dim: found 4097, {WHOLE} from 1 to 4096."),
+    ("model: {latent_dim: 0}", f"1: model.latent_dim: found 0, {LATENTS}"),
+    ("model: {latent_dim: 4097}", f"1: model.latent_dim: found 4097, {LATENTS}"),
     ("objective: {samples: 0}", f"1: objective.samples: found 0, {WHOLE} >= 1."),
     ("data: {valid: 60000}", f"1: data.valid: found 60000, {WHOLE} from 1 to 59999."),
     # numbers
@@ -140,7 +141,7 @@ BAD = [
     (
         "optim:\n  lr: -1\nseed: x\nmodel:\n  latent_dim: 0\n  encoder: {norm: batch}\n  levels: 3\ndat: 1\nseed: 2",
         "2: optim.lr: found -1, allowed: a number > 0.",
-        "5: model.latent_dim: found 0, allowed: a whole number from 1 to 4096.",
+        f"5: model.latent_dim: found 0, {LATENTS}",
         "6: model.encoder.norm: found 'batch', allowed: none, layer.",
         "7: model.levels: found 3, allowed only with likelihood: ...",
         "8: dat: no such key. ... Did you mean 'data'?",

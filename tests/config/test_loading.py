@@ -45,6 +45,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "data": {"name": "mnist", "root": None, "download": False, "binarize": "dynamic", "valid": 5000},
         "model": {
             "latent_dim": 50,
+            "between": None,
             "prior": "standard_normal",
             "posterior": "diagonal_normal",
             "likelihood": "bernoulli",

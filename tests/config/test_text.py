@@ -64,8 +64,18 @@ def sources() -> st.SearchStrategy[dict[str, Any]]:
 def models() -> st.SearchStrategy[dict[str, Any]]:
     common = {"latent_dim": st.integers(1, 4096), "encoder": networks(), "decoder": networks()}
     sigma = POSITIVE | st.sampled_from(["shared", "per_pixel", None])
+    deep = {
+        "latent_dim": st.lists(st.integers(1, 4096), min_size=2, max_size=4),
+        "between": section({"hidden": sizes()}),
+    }
+    flow = {"flow": st.sampled_from(["realnvp", "nsf", "maf"]), "flow_hidden": st.lists(st.integers(1, 99), max_size=2)}
     return st.one_of(
         section(common),
+        section(common | {"rank": st.integers(1, 9)}).map(lambda d: {"posterior": "lowrank_normal", **d}),
+        section(common | {"components": st.integers(1, 999)}).map(lambda d: {"prior": "vamp", **d}),
+        section(common | flow).map(lambda d: {"prior": "flow", **d}),
+        section(common | flow).map(lambda d: {"posterior": "flow", **d}),
+        st.fixed_dictionaries(deep, optional=flow).map(lambda d: {"prior": "flow", **d}),
         section(common | {"sigma": sigma}).map(lambda d: {"likelihood": "gaussian", **d}),
         section(common | {"levels": st.integers(2, 256)}).map(lambda d: {"likelihood": "categorical", **d}),
     )

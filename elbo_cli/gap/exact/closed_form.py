@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.models.likelihoods import Gaussian
 from elbo_cli.models.networks import Flat
+from elbo_cli.models.normals import FullNormal, LowRankNormal
 from elbo_cli.models.priors import StandardNormal
 from elbo_cli.models.vae import VAE
 
@@ -67,7 +68,7 @@ class LinearGaussian:
 
     def _spread(self, qz_x: Distribution) -> tuple[Tensor, Tensor]:
         """tr(Lambda V) and log |V|, [N] each."""
-        if isinstance(qz_x, MultivariateNormal):
+        if isinstance(qz_x, MultivariateNormal | LowRankMultivariateNormal):
             scale = _exactly(qz_x.scale_tril)
             spread = (self.root.mT @ scale).square().sum((-2, -1))
             return spread, 2 * scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -75,15 +76,20 @@ class LinearGaussian:
         return sigma.square() @ self.precision.diagonal(), 2 * sigma.log().sum(-1)
 
     def approximation_gap(self, qz_x: Distribution) -> float:
-        """The least KL that a q of this family can have: 1/2 (sum log Lambda_jj - log |Lambda|) if it is diagonal."""
+        """The least KL that a q of this family can have: 1/2 (sum log Lambda_jj - log |Lambda|) if it is diagonal.
+
+        nan where it is not known, as for a covariance of low rank.
+        """
         if isinstance(qz_x, MultivariateNormal):
             return 0.0
+        if isinstance(qz_x, LowRankMultivariateNormal):
+            return math.nan
         return 0.5 * max((self.precision.diagonal().log().sum() - self.log_det).item(), 0.0)
 
 
 def knows(qz_x: Distribution) -> bool:
     """Whether q is a normal whose KL has a closed form here: diagonal, or with a covariance."""
-    return type(qz_x) is MultivariateNormal or is_diagonal(qz_x)
+    return type(qz_x) in (MultivariateNormal, FullNormal, LowRankNormal) or is_diagonal(qz_x)
 
 
 def is_diagonal(qz_x: Distribution) -> bool:

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints
 from elbo_cli.bounds.draws import log_joint
 from elbo_cli.errors import need_extra
 from elbo_cli.gap.proposals.ascent import Ascent, judges, worse
-from elbo_cli.gap.proposals.full_normal import FullNormal, apply
+from elbo_cli.models.normals import FullNormal, apply
 
 LAYERS = 4  # every other one moves every other latent
 HIDDEN = 32

@@ -2,13 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
-from torch.func import hessian, vmap
+from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel, log_joint
 from elbo_cli.gap.proposals.fisher import knows
 from elbo_cli.gap.proposals.jacobian import jacobian
 from elbo_cli.gap.proposals.normal import PrecisionNormal
+from elbo_cli.gap.proposals.prior import prior_precision
 
 STEPS = 5
 INFLATE = 1.1  # of the variance: a proposal a little too wide costs little, one too narrow costs its tails
@@ -94,21 +94,6 @@ def information(model: LatentVariableModel, z: Tensor, latents: Tensor) -> Tenso
     full = z.new_zeros(N, D, D)
     full[:, latents[:, None], latents] = rooted @ rooted.mT
     return full
-
-
-def prior_precision(pz: Distribution, z: Tensor) -> Tensor:
-    """-d^2 log p(z) / dz^2 at z [N, D], made positive definite; broadcasts to [N, D, D].
-
-    For a diagonal normal it is known; for any other prior it is the Hessian, with eigenvalues below a thousandth of
-    the largest lifted to that: a proposal must be wide where the prior bends the wrong way.
-    """
-    if isinstance(pz, Independent) and isinstance(pz.base_dist, Normal):
-        return torch.diag(pz.base_dist.scale.square().reciprocal())
-    bend = -vmap(hessian(pz.log_prob))(z)
-    values, vectors = torch.linalg.eigh((bend + bend.mT) / 2)
-    floor = 1e-3 * values.abs().amax(-1, keepdim=True).clamp(min=1e-3)
-    lifted: Tensor = (vectors * values.clamp(min=floor).unsqueeze(-2)) @ vectors.mT
-    return lifted
 
 
 def cholesky(precision: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.proposals.ascent import JUDGES, Ascent, diagonal, full
 from elbo_cli.gap.proposals.flow import flow
-from elbo_cli.gap.proposals.full_normal import FullNormal
-from elbo_cli.models.posteriors import normal
+from elbo_cli.models.normals import FullNormal, normal
 from elbo_cli.runtime import noise
 
 STEPS = 48  # of the climb over full normals; D where that is more, for it learns D^2 numbers

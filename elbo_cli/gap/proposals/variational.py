@@ -5,9 +5,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel
-from elbo_cli.gap.proposals.laplace import cholesky, information, laplace, prior_precision, value_and_slope
+from elbo_cli.gap.proposals.laplace import cholesky, information, laplace, value_and_slope
 from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
 from elbo_cli.gap.proposals.normal import PrecisionNormal
+from elbo_cli.gap.proposals.prior import prior_precision
 
 CLIMB = 3  # Laplace steps to begin with
 PAIRS = 2  # antithetic pairs of draws that gradient and curvature are averaged over

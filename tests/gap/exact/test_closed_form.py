@@ -10,7 +10,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from elbo_cli.gap.exact.closed_form import LinearGaussian, knows, linear_gaussian
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
 from elbo_cli.models.networks import Architecture, mlp_decoder, mlp_encoder
-from elbo_cli.models.posteriors import POSTERIORS
+from elbo_cli.models.posteriors import DiagonalNormal
 from elbo_cli.models.priors import StandardNormal
 from elbo_cli.models.vae import VAE
 from tests.oracles import Spike, random_linear_gaussian
@@ -26,7 +26,7 @@ def linear_vae(D: int = 3, sigma: float | str = "per_pixel", *, bias: bool = Tru
     visible = LIKELIHOODS[likelihood](SHAPE, Options(sigma))
     decoder = mlp_decoder(D, NOTHING, (visible.outputs, *SHAPE))
     encoder = mlp_encoder(SHAPE, Architecture(hidden=(5,)), 2 * D)
-    model = VAE(encoder, decoder, StandardNormal(D), POSTERIORS["diagonal_normal"], visible).double()
+    model = VAE(encoder, decoder, StandardNormal(D), DiagonalNormal(D), visible).double()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "log_sigma" in name and parameter.requires_grad:

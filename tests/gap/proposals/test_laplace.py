@@ -16,8 +16,9 @@ from torch.distributions import (
 )
 
 from elbo_cli.bounds.draws import log_joint
-from elbo_cli.gap.proposals.laplace import applies, laplace, prior_precision
+from elbo_cli.gap.proposals.laplace import applies, laplace
 from elbo_cli.gap.proposals.normal import PrecisionNormal
+from elbo_cli.gap.proposals.prior import prior_precision
 from tests.oracles import CASES, PoissonCounts, TwoLatentMLP, random_linear_gaussian
 from tests.oracles.comparison import close
 from tests.oracles.oracle import Oracle, diagonal_normal

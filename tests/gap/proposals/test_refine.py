@@ -13,8 +13,8 @@ from elbo_cli.bounds.draws import weigh
 from elbo_cli.errors import UserError
 from elbo_cli.gap.proposals import ascent, refine
 from elbo_cli.gap.proposals.flow import CouplingFlow
-from elbo_cli.gap.proposals.full_normal import FullNormal
 from elbo_cli.gap.proposals.refine import refine_all, refined_normal
+from elbo_cli.models.normals import FullNormal
 from elbo_cli.runtime import noise
 from tests.oracles import CASES, LinearGaussian, Oracle, TwoLatentMLP, WithPosterior, hopeless, random_linear_gaussian
 from tests.oracles.comparison import close

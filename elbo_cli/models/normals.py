@@ -1,0 +1,96 @@
+"""Normals over the latents, diagonal, low-rank and full, and their KL from a diagonal one in closed form."""
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import (
+    Distribution,
+    Independent,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    Normal,
+    register_kl,
+)
+
+
+def normal(mu: Tensor, sigma: Tensor) -> Distribution:
+    """A diagonal normal N(mu, sigma^2), event [D]. Unchecked: a NaN is found where it can be named."""
+    return Independent(Normal(mu, sigma, validate_args=False), 1, validate_args=False)
+
+
+class FullNormal(MultivariateNormal):
+    """N(mu, L L'), batch [...], event [D], L lower triangular; unchecked, as `normal` is.
+
+    Its draws cost memory for themselves alone: torch's own would copy L for every draw.
+    """
+
+    def __init__(self, mu: Tensor, L: Tensor) -> None:
+        super().__init__(mu, scale_tril=L, validate_args=False)
+
+    def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws mu + L e, e ~ N(0, I), [*sample_shape, ..., D]."""
+        e = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        return self.loc + apply(self.scale_tril, e)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(z) for z [..., D], in nats."""
+        log_q: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]  # torch's
+        return log_q
+
+    @property
+    def log_det(self) -> Tensor:
+        """Log |L L'|, [...]."""
+        log_det: Tensor = 2 * self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return log_det
+
+
+class LowRankNormal(LowRankMultivariateNormal):
+    """N(mu, W W' + diag s^2), batch [...], event [D], W [..., D, R]; unchecked, as `normal` is."""
+
+    def __init__(self, mu: Tensor, W: Tensor, variance: Tensor) -> None:
+        super().__init__(mu, W, variance, validate_args=False)
+
+    def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
+        """Draws mu + W a + s e, a and e ~ N(0, I), [*sample_shape, ..., D]: W is not copied for every draw."""
+        W, s = self._unbroadcasted_cov_factor, self._unbroadcasted_cov_diag.sqrt()
+        a = torch.randn(*sample_shape, *self.batch_shape, W.shape[-1], dtype=W.dtype, device=W.device)
+        e = torch.randn(*sample_shape, *s.shape, dtype=s.dtype, device=s.device)
+        z: Tensor = self.loc + apply(W, a) + s * e
+        return z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(z) for z [..., D], in nats."""
+        log_q: Tensor = super().log_prob(value)  # type: ignore[no-untyped-call]  # torch's
+        return log_q
+
+    @property
+    def log_det(self) -> Tensor:
+        """Log |W W' + diag s^2| = log |I + W' diag(s^-2) W| + sum log s^2, [...]."""
+        capacitance = self._capacitance_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_det: Tensor = 2 * capacitance + self._unbroadcasted_cov_diag.log().sum(-1)
+        return log_det
+
+
+def apply(M: Tensor, v: Tensor) -> Tensor:
+    """M v for M [..., D, E] and v [*, ..., E]."""
+    product: Tensor = torch.einsum("...de,...e->...d", M, v)
+    return product
+
+
+def kl_from_diagonal(q: FullNormal | LowRankNormal, p: Distribution) -> Tensor:
+    r"""KL(q || p) of a normal q = N(mu, V) from a diagonal one p = N(m, diag s^2), [...] in nats.
+
+        1/2 [ sum_j (V_jj + (mu_j - m_j)^2) / s_j^2 - D + sum log s_j^2 - log |V| ]
+
+    Raises:
+        NotImplementedError: p is not a diagonal normal over a vector, as torch's own say it.
+    """
+    if not isinstance(p, Independent) or type(p.base_dist) is not Normal or p.event_shape != q.event_shape:
+        raise NotImplementedError
+    variance = p.base_dist.scale.square()
+    square = (q.variance + (q.mean - p.base_dist.loc).square()) / variance
+    kl: Tensor = 0.5 * ((square - 1 + variance.log()).sum(-1) - q.log_det)
+    return kl
+
+
+for _family in (FullNormal, LowRankNormal):
+    register_kl(_family, Independent)(kl_from_diagonal)  # type: ignore[no-untyped-call]  # torch's own dispatch

@@ -1,9 +1,12 @@
 """The variational autoencoder: an encoder, a decoder and three families, behind the three methods of the waist."""
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from elbo_cli.models.likelihoods import Likelihood
+from elbo_cli.models import binary
+from elbo_cli.models.likelihoods import Bernoulli, Likelihood
+from elbo_cli.models.plain import plain_layers
 from elbo_cli.models.posteriors import Posterior
 
 
@@ -29,3 +32,10 @@ class VAE(nn.Module):
     def likelihood(self, z: Tensor) -> Distribution:
         """p(x | z) for z [..., D], batch [...], event the shape of a datum."""
         return self.visible.distribution(self.decoder(z))
+
+    def log_px_z(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x | z), [K, N], for x [N, ...] and z [K, N, D]: by the quickest way where no gradient is asked for."""
+        layers = None if torch.is_grad_enabled() else plain_layers(self.decoder)
+        if layers is None or type(self.visible) is not Bernoulli:  # a heir of it has a density of its own
+            return self.likelihood(z).log_prob(x)
+        return binary.log_px_z(layers, x, z, lambda x, z: self.likelihood(z).log_prob(x))

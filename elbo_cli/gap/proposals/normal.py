@@ -39,9 +39,13 @@ class PrecisionNormal(Distribution):
 
     def _shifts(self, K: int) -> Tensor:
         """R'^-1 e, e ~ N(0, I), [K, N, D]."""
-        e = torch.randn(K, *self.mu.shape, dtype=self.mu.dtype, device=self.mu.device)
-        z: Tensor = torch.linalg.solve_triangular(self.root.mT, e.permute(1, 2, 0), upper=True)
-        return z.permute(2, 0, 1)
+        e = torch.randn(K, *self.mu.shape, dtype=self.mu.dtype, device=self.mu.device).movedim(0, 1)
+        if self.mu.shape[-1] > K:
+            z: Tensor = torch.linalg.solve_triangular(self.root, e, upper=False, left=False)
+        else:  # for many draws one inverse is cheaper than a solution for each
+            one = torch.eye(self.mu.shape[-1], dtype=e.dtype, device=e.device)
+            z = e @ torch.linalg.solve_triangular(self.root, one, upper=False)
+        return z.movedim(1, 0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(z) for z [..., N, D], in nats, [..., N]."""

@@ -17,7 +17,10 @@ from elbo_cli.gap.probe import Probe
 from elbo_cli.models.likelihoods import Likelihood
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import noise, settle
-from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress, Step
+from elbo_cli.training.adam import Adam, AdamW
+from elbo_cli.training.experiment import Experiment, Objective, Optimizer, Plan, Probed, Progress, Step
+from elbo_cli.training.fused.networks import fits
+from elbo_cli.training.fused.step import FusedStep
 from elbo_cli.training.step import PlainStep
 from elbo_cli.training.warmup import warm_up
 
@@ -45,7 +48,7 @@ def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment
         model=model,
         data=data.to(device),
         optimizer=optimizer,
-        step=_step_of(model, optimizer, objective, plan),
+        step=_step_of(model, optimizer, objective, plan, config.train.step),
         objective=objective,
         plan=plan,
         seed=config.seed,
@@ -89,16 +92,20 @@ def _seeded(split: Split) -> Iterator[Tensor]:
         yield x
 
 
-def _optimizer(section: configs.Optim, model: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(section: configs.Optim, model: nn.Module) -> Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    table: dict[str, Callable[..., torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    table: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW}
+    if parameters[0].device.type not in ("cpu", "cuda"):  # where torch has no fused kernel
+        table = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     more = {"weight_decay": section.weight_decay} if section.name == "adamw" else {}
     make = choose(table, section.name, "optimiser")
-    return make(parameters, lr=section.lr, betas=section.betas, eps=section.eps, fused=fused, **more)
+    return make(parameters, lr=section.lr, betas=section.betas, eps=section.eps, **more)
 
 
-def _step_of(model: VAE, optimizer: torch.optim.Optimizer, objective: Objective, plan: Plan) -> Step:
+def _step_of(model: VAE, optimizer: Optimizer, objective: Objective, plan: Plan, how: str = "auto") -> Step:
+    """The fused step where it applies, else the plain one."""
+    if how == "auto" and isinstance(optimizer, Adam) and fits(model, optimizer.parameters, objective):
+        return FusedStep(model, optimizer, objective, plan.clip_norm)
     return PlainStep(model, optimizer, objective, plan.clip_norm)
 
 

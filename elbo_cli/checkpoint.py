@@ -16,6 +16,7 @@ from elbo_cli.columns import titles
 from elbo_cli.errors import UserError
 from elbo_cli.files import write_whole
 from elbo_cli.records import EpochRecord
+from elbo_cli.training.experiment import Optimizer
 
 FORMAT = 1
 KEY, SEAL = "elbo", "sha256"  # of the safetensors metadata: what is said of the tensors, and the checksum of it all
@@ -138,13 +139,13 @@ def checksum(tensors: Mapping[str, Tensor], about: str) -> str:
     return digest.hexdigest()
 
 
-def pack(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def pack(optimizer: Optimizer) -> dict[str, Tensor]:
     """An optimiser's moments as named tensors: `INDEX/NAME`. Its settings come from the config."""
     state = optimizer.state_dict()["state"]
     return {f"{i}/{name}": torch.as_tensor(value) for i, slots in state.items() for name, value in slots.items()}
 
 
-def unpack(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+def unpack(optimizer: Optimizer, moments: Mapping[str, Tensor]) -> None:
     """Give an optimiser the moments that `pack` took from its like."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in moments.items():

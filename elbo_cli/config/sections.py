@@ -23,6 +23,7 @@ Bound = Literal["elbo", "iwae"]
 Gradient = Literal["standard", "stl", "dreg"]
 WarmUp = Literal["linear", "sigmoid", "cyclical"]
 Optimiser = Literal["adam", "adamw"]
+Step = Literal["auto", "plain"]
 Schedule = Literal["constant", "cosine", "step", "burda"]
 
 MOST = 2**63 - 1  # 64 bits, of which a tensor's sizes and torch's seeds are made
@@ -287,6 +288,7 @@ class Train(Section):
 
     epochs: Count = Field(100, description="passes over the training data")
     batch_size: Count = Field(100, description="examples in a step")
+    step: Step = Field("auto", description="auto: written out by hand where that applies; plain: always by autograd")
     patience: Count | None = Field(
         None, description="stop after so many epochs without a better validation; null: never"
     )

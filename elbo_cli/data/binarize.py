@@ -57,7 +57,20 @@ def fixed(x: Tensor, key: int, index: Tensor) -> Tensor:
 
 def dynamic(x: Tensor, key: int, index: Tensor) -> Tensor:
     """Bernoulli(x), drawn afresh at every visit from the global generator, which the caller seeds."""
-    return (torch.rand_like(x) < x).to(x.dtype)
+    if x.device.type != "cpu":
+        return (torch.rand_like(x) < x).to(x.dtype)
+    return (_integers(x) < (x - 0.5) * 2**24).to(x.dtype)
+
+
+def _integers(x: Tensor) -> Tensor:
+    """Integers from -2^23 to 2^23 - 1, one for each x, all equally likely.
+
+    They come from SFC64, seeded by the global generator: twice as fast as torch's own generator, which a training at
+    small batches waits for otherwise.
+    """
+    seed = int(torch.randint(2**63 - 1, ()))
+    words = np.random.SFC64(seed).random_raw(-(-x.numel() // 2)).astype("<u8", copy=False).view("<i4")
+    return torch.from_numpy(words[: x.numel()].reshape(x.shape)).bitwise_right_shift_(8)
 
 
 BINARIZE: dict[str, Callable[[Tensor, int, Tensor], Tensor]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -46,6 +46,28 @@ class Probed:
     gap: float
 
 
+class Optimizer(Protocol):
+    """What training asks of an optimiser: torch.optim's have it, and training/adam.py."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        ...
+
+    def step(self) -> Any:
+        """Move the parameters along their gradients."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its moments, as torch.optim names them."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        """Take them over."""
+        ...
+
+
 class Step(Protocol):
     """One update of the weights from one batch. The loop knows no more of how training is done.
 
@@ -70,7 +92,7 @@ class Experiment:
 
     model: VAE
     data: Dataset
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     step: Step
     objective: Objective
     plan: Plan

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
 from elbo_cli.evaluation import measure
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
 
+CELLS = 2**20  # values fetched together: 4 MB as float32
 BATCHES_A_TICK = 50  # batches between two looks at the losses: a look waits for the device
 
 
@@ -60,16 +62,15 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
     experiment.model.train()
     with noise(experiment.seed, "order", epoch):
         order = torch.randperm(len(split)).to(experiment.device)
-    pieces = torch.split(order, plan.batch_size)
     sums = torch.zeros(4, dtype=torch.float64, device=experiment.device)
-    for first in range(0, len(pieces), BATCHES_A_TICK):
-        with noise(experiment.seed, "train", epoch, first, device=experiment.device):
-            rows = torch.stack(
-                [experiment.step(split.batch(index), beta) for index in pieces[first : first + BATCHES_A_TICK]]
-            )
-        _insist_on_finite(rows, epoch, first)
+    done, batches = 0, _batches(experiment)
+    for stretch in torch.split(order, BATCHES_A_TICK * plan.batch_size):
+        with noise(experiment.seed, "train", epoch, done, device=experiment.device):
+            rows = torch.stack([experiment.step(x, beta) for x in _visited(split, stretch, plan.batch_size)])
+        _insist_on_finite(rows, epoch, done)
         sums += rows.sum(0)
-        yield Tick(done=min(first + BATCHES_A_TICK, len(pieces)), total=len(pieces), what=f"epoch {epoch}")
+        done += len(rows)
+        yield Tick(done=done, total=batches, what=f"epoch {epoch}")
     bound, total, recon, divergence = (sums / len(split)).tolist()
     return EpochRecord(
         epoch=epoch,
@@ -88,6 +89,13 @@ def _implied(experiment: Experiment, beta: float) -> float | None:
     """The KL's weight beside |x - mean|^2 / 2, beta sigma^2, where there is one sigma."""
     variance = experiment.model.visible.variance()
     return None if variance is None or variance.dim() else beta * variance.item()
+
+
+def _visited(split: Split, index: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """The data at `index` in batches, fetched and drawn in blocks: a call for every batch would cost as much again."""
+    block = max(1, CELLS // (batch_size * math.prod(split.shape)))
+    for rows in torch.split(index, block * batch_size):
+        yield from torch.split(split.batch(rows), batch_size)
 
 
 def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:

@@ -9,7 +9,7 @@ from elbo_cli.bounds.draws import Draws, draw, kl_per_latent
 from elbo_cli.bounds.gradients import GRADIENTS
 from elbo_cli.bounds.lower import BOUNDS, Bound, free_bits, kl, reconstruction, tempered
 from elbo_cli.models.vae import VAE
-from elbo_cli.training.experiment import Objective
+from elbo_cli.training.experiment import Objective, Optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class PlainStep:
     """A `Step` along the gradient of the objective, as autograd finds it."""
 
     model: VAE
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     objective: Objective
     clip_norm: float | None = None
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from elbo_cli.data.split import Split
 from elbo_cli.evaluation import evaluate
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import Objective
-from elbo_cli.training.loop import fit
+from elbo_cli.training.loop import _visited, fit
 from elbo_cli.training.warmup import warm_up
 from tests.experiments import (
     BATCHES,
@@ -154,19 +153,27 @@ def test_a_short_last_batch_counts_by_its_data() -> None:
 
 def test_every_datum_is_seen_once_in_an_epoch_and_in_another_order_in_the_next() -> None:
     seen: list[Tensor] = []
+    run = experiment(epochs=2)
 
-    class Watched(Split):
-        def batch(self, index: Tensor) -> Tensor:
-            seen.append(index)
-            return Split.batch(self, index)
+    def watched(x: Tensor, beta: float) -> Tensor:
+        seen.append(x[:, 0])
+        return run.step(x, beta)
 
-    data = dataset()
-    watched = Watched("train", data.train.values, "numbers")
-    trained(experiment(epochs=2, data=replace(data, train=watched)))
-    assert [len(index) for index in seen] == [*BATCHES, *BATCHES]
+    trained(replace(run, step=watched))
+    assert [len(numbers) for numbers in seen] == [*BATCHES, *BATCHES]
     first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
-    assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(130))
+    every = run.data.train.batch(torch.arange(130))[:, 0].sort().values
+    assert first.sort().values.tolist() == second.sort().values.tolist() == every.tolist()
     assert first.tolist() != second.tolist()
+
+
+@pytest.mark.parametrize("cells", [1, 4 * 50, 4 * 101, 10**6])
+def test_data_come_in_batches_however_many_are_fetched_together(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elbo_cli.training.loop.CELLS", cells)
+    split, index = dataset().train, torch.randperm(130)
+    batches = list(_visited(split, index, 50))
+    assert [len(x) for x in batches] == list(BATCHES)
+    assert (torch.cat(batches) == split.batch(index)).all()
 
 
 def test_the_columns_are_the_elbo_whatever_training_climbs() -> None:

@@ -2,14 +2,16 @@
 
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
 from elbo_cli.checkpoint import read
+from elbo_cli.data.split import Split
 from elbo_cli.models.vae import VAE
 from tests.cli.command import TINY, elbo, start
 
@@ -70,7 +72,7 @@ def test_a_stop_before_the_first_epoch_is_over_keeps_the_run(here: Path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("elbo_cli.training.step.PlainStep.__call__", interrupted)
+        patch.setattr("elbo_cli.training.loop._visited", interrupted)
         answer = elbo("train", "--config", "tiny.yaml", "--out", "run", "train.epochs=1")
     assert answer.code == 130
     assert answer.err == "Stopped. No epoch was whole yet. Go on with: elbo train --resume run\n"
@@ -104,7 +106,7 @@ def test_numbers_that_run_away_late_leave_the_last_good_checkpoint_as_it_was(
     rows = (here / "run" / "metrics.csv").read_text()
 
     with monkeypatch.context() as patch:
-        patch.setattr(VAE, "likelihood", broken)
+        patch.setattr("elbo_cli.training.loop._visited", broken)
         answer = elbo("train", "--resume", "run", "train.epochs=3")
     assert answer.code == 1
     assert "epoch 3, batch 1" in answer.err
@@ -114,9 +116,9 @@ def test_numbers_that_run_away_late_leave_the_last_good_checkpoint_as_it_was(
     assert elbo("train", "--resume", "run", "train.epochs=3").code == 0
 
 
-def broken(model: VAE, z: Tensor) -> Distribution:
-    """p(x | z) of a decoder that has run away."""
-    return model.visible.distribution(model.decoder(z) * float("nan"))
+def broken(split: Split, index: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Data that are no numbers."""
+    return iter(torch.split(split.batch(index) * float("nan"), batch_size))
 
 
 def test_a_disk_that_is_full_is_a_failure_and_no_traceback(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

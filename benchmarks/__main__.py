@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import coverage, hundred, importance, table1, training, verdict
+from benchmarks import coverage, hundred, importance, mnist, table1, training, verdict
 from benchmarks.compare import Row, Setting, machine
 
 STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
@@ -19,6 +19,10 @@ STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "coverage": lambda setting: coverage.study(),
     "verdict": lambda setting: verdict.study(),
     "hundred": lambda setting: hundred.study(),
+    "mnist": mnist.many,
+    "mnist-dear": mnist.few,
+    "mnist-sandwich": mnist.between,
+    "mnist-split": mnist.blame,
 }
 SPEED = ("train", "importance")  # what is about speed, and not about how often an answer is right
 PEERS = Path(".venv-peers/bin/python")

@@ -9,11 +9,12 @@ from elbo_cli.errors import choose
 from elbo_cli.gap.annealing.ais import ais, anneal_blocks
 from elbo_cli.gap.annealing.ais import conclude as conclude_ais
 from elbo_cli.gap.annealing.starts import STARTS
+from elbo_cli.gap.annealing.to_tolerance import annealed_to_tolerance
 from elbo_cli.gap.exact.method import applies, exact
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import alike, conclude, importance, weigh_blocks
 from elbo_cli.gap.jobs import Job, exchanged
-from elbo_cli.gap.pilot import cheapest
+from elbo_cli.gap.pilot import by_the_cheapest
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.tolerance import to_tolerance
@@ -31,21 +32,23 @@ def sampling(model: LatentVariableModel, split: Split, settings: Settings) -> Wo
 
 
 def automatic(model: LatentVariableModel, split: Split, settings: Settings) -> Work:
-    """The cheapest way that gives an answer: exact where it applies, else sampling from the cheapest proposal."""
+    """The cheapest way that gives an answer: exact where it applies, else what the pilots foretell, else sampling."""
     if applies(model, next(split.blocks(2))) is not None:
         found = yield from exact(model, split, settings)
         return replace(found, why="exact, because this model allows it; --method importance samples all the same")
-    why = ""
-    if settings.adaptive and settings.proposal == "auto":
-        settings, why = cheapest(model, split, settings)
-    found = yield from sampling(model, split, settings)
-    return replace(found, why=why)
+    cheapest = settings.adaptive and settings.proposal == "auto"
+    return (yield from (by_the_cheapest if cheapest else sampling)(model, split, settings))
+
+
+def annealing(model: LatentVariableModel, split: Split, settings: Settings) -> Work:
+    """Annealing, with the temperatures and chains that were asked for, or with those that the tolerance needs."""
+    return (yield from (annealed_to_tolerance if settings.adaptive else ais)(model, split, settings))
 
 
 METHODS: dict[str, Method] = {
     "auto": automatic,
     "importance": sampling,
-    "ais": ais,
+    "ais": annealing,
     "exact": exact,
 }
 

@@ -1,18 +1,22 @@
-"""Which proposal is the cheapest for a tolerance: each is tried on a few data, with draws that are thrown away."""
+"""Which way is the cheapest for a tolerance: each is tried on a few data, with draws that are thrown away."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
+from elbo_cli.gap.annealing.prospect import Prospect, floor, prospects
+from elbo_cli.gap.annealing.to_tolerance import to_the_end
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import Plan, latent_size, weigh_block
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, Settings
-from elbo_cli.gap.tolerance import AIM, MOST, PILOT, Need
-from elbo_cli.gap.verdict import ALARM
+from elbo_cli.gap.tolerance import AIM, MOST, PILOT, ROUNDS, Need, to_tolerance
+from elbo_cli.gap.verdict import ALARM, EXCUSED
+from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import derive
 
 TRIED = 2 * DATA_TILE  # data that each proposal is tried on
@@ -23,14 +27,20 @@ class Trial:
     """What a proposal would cost for each datum, in decoder evaluations; inf where its weights cannot be trusted."""
 
     name: str
-    K: int
     decodes: float
 
 
-def trials(model: LatentVariableModel, split: Split, settings: Settings) -> list[Trial]:
-    """Every proposal that can end in `resolved`, tried on the first data of the split, the cheapest first."""
+def trials(
+    model: LatentVariableModel, split: Split, settings: Settings
+) -> Generator[Tick, None, tuple[list[Trial], int]]:
+    """Every proposal that can end in `resolved`, tried on the first data, the cheapest first; and what trying cost."""
     names = [name for name, proposal in PROPOSALS.items() if proposal.defended]
-    return sorted((_trial(name, model, split, settings) for name in names), key=lambda trial: trial.decodes)
+    found, D = [], latent_size(model)
+    for name in names:
+        found.append(_trial(name, model, split, settings))
+        yield Tick(done=len(found), total=len(names), what="trying proposals")
+    once = sum(PROPOSALS[name].decodes(D) + PILOT for name in names)
+    return sorted(found, key=lambda trial: trial.decodes), once * min(TRIED, len(split)) // len(split)
 
 
 def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settings) -> Trial:
@@ -38,8 +48,8 @@ def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settin
     plan = Plan(PILOT, proposal, derive(settings.seed, "trial", name), settings.rows, settings.device)
     blocks = torch.split(torch.arange(min(TRIED, len(split))), DATA_TILE)
     weighed = [weigh_block(model, split.batch(index), index, n, plan) for n, index in enumerate(blocks)]
-    K = _predicted(weighed, len(split), settings.tolerance)
-    return Trial(name, K, _cost(proposal, K, weighed, latent_size(model)))
+    K = max(_predicted(weighed, len(split), settings.tolerance), _shown(weighed))
+    return Trial(name, _cost(proposal, K, weighed, latent_size(model)))
 
 
 def _predicted(weighed: Sequence[Weighed], N: int, tolerance: float) -> int:
@@ -49,19 +59,87 @@ def _predicted(weighed: Sequence[Weighed], N: int, tolerance: float) -> int:
     return int(Need(torch.arange(N), alike).allocation(AIM * tolerance).double().mean())
 
 
-def _cost(proposal: Proposal, K: int, weighed: Sequence[Weighed], D: int) -> float:
+def _shown(weighed: Sequence[Weighed]) -> float:
+    """The least K with which all data but those that the verdict excuses can be shown to be reliable.
+
+    K >= 10^(1 / (1 - k-hat)),    Vehtari et al. (2024): what heavy tails need, and their pilots' variance hides
+    """
+    khat = torch.cat([w.proposal.khat for w in weighed]).quantile(1 - EXCUSED).item()
+    return 10 ** (1 / (1 - khat)) if khat < 1 else math.inf
+
+
+def _cost(proposal: Proposal, K: float, weighed: Sequence[Weighed], D: int) -> float:
     khat = torch.cat([w.proposal.khat for w in weighed]).median().item()
     # a pilot cannot see a tail that it has not reached: its k-hat is the only hint of how far off K may be
     trusted = khat <= ALARM and K < MOST
-    return 2 * proposal.decodes(D) + PILOT + K if trusted else float("inf")
+    return 2 * proposal.decodes(D) + PILOT + K if trusted else math.inf
 
 
-def cheapest(model: LatentVariableModel, split: Split, settings: Settings) -> tuple[Settings, str]:
-    """The settings with the cheapest proposal for their tolerance, and why it is that one."""
-    ranked = trials(model, split, settings)
-    best = ranked[0]
-    if best.decodes == float("inf"):
-        return settings, "no proposal's pilot could be trusted; --method ais may do better"
-    costs = ", ".join(f"{t.name} about {t.decodes:,.0f}" for t in ranked)
-    why = f"the cheapest for {settings.tolerance:g} nat, in decoder evaluations for each datum: {costs}"
-    return replace(settings, proposal=best.name), why
+@dataclass(slots=True)
+class Annealing:
+    """Annealing as the rival of every proposal: its pilots are dear, so that they run only where it could win."""
+
+    model: LatentVariableModel
+    split: Split
+    settings: Settings
+    floor: float = math.inf  # what it costs at the least
+    found: list[Prospect] | None = field(default=None)  # the cheapest first; None: not asked yet
+    spent: int = 0  # by the pilots, for each datum
+
+    def __post_init__(self) -> None:
+        self.floor = floor(self.model, self.split, self.settings)
+
+    def beats(self, decodes: float) -> Generator[Tick, None, bool]:
+        """Whether it would cost less than so many decoder evaluations for each datum; a tie at inf is no win."""
+        if self.found is None and self.floor < decodes:
+            asked = prospects(self.model, self.split, self.settings, AIM * self.settings.tolerance)
+            self.found, self.spent = yield from asked
+        return self.price < decodes
+
+    @property
+    def price(self) -> float:
+        """Of the cheapest start, in decoder evaluations for each datum; inf where none was found."""
+        return self.found[0].decodes if self.found else math.inf
+
+    def told(self) -> str:
+        """Its price in words."""
+        if self.found is None:
+            return f"annealing {self.floor:,.0f} at least"
+        if self.price == math.inf:
+            return "annealing shows nothing that more temperatures would mend"
+        best = self.found[0].settings
+        how = f"{best.K} chains of {best.temperatures:,} temperatures from '{best.proposal}'"
+        return f"annealing about {self.price:,.0f} ({how})"
+
+
+def by_the_cheapest(model: LatentVariableModel, split: Split, settings: Settings) -> Generator[Tick, None, GapFindings]:
+    """Measure to `settings.tolerance` in the way that the pilots foretell to be the cheapest, and say why that one.
+
+    The pilots' draws are thrown away, so the choice costs the certificate nothing. What it pays for is the rounds that
+    may be looked at before one is kept: three of importance sampling, and three of annealing, which takes over where
+    importance sampling falls short and annealing would cost less than its next round.
+
+    Raises:
+        RunError: a log-weight is NaN or +inf.
+    """
+    ranked, spent = yield from trials(model, split, settings)
+    rival, rounds, found, turned = Annealing(model, split, settings), 2 * ROUNDS, None, ""
+    if not (yield from rival.beats(ranked[0].decodes)):
+        chosen = replace(settings, proposal=ranked[0].name)
+        found = yield from to_tolerance(model, split, chosen, rival, rounds)
+        spent += found.decodes or 0
+    if found is None or (not found.verdict.resolved and (yield from rival.beats(math.inf))):
+        turned = f"; '{found.proposal}' fell short, and so annealing" if found else ""
+        assert rival.found
+        found = yield from to_the_end(model, split, rival.found[0], rounds)
+        spent += found.decodes or 0
+    why = _why(ranked, rival, settings.tolerance) + turned
+    return replace(found, decodes=spent + rival.spent, why=why)
+
+
+def _why(ranked: Sequence[Trial], rival: Annealing, tolerance: float) -> str:
+    trusted = [f"{trial.name} about {trial.decodes:,.0f}" for trial in ranked if trial.decodes < math.inf]
+    doubted = [trial.name for trial in ranked if trial.decodes == math.inf]
+    other = [f"not to be trusted with {PILOT} draws: {', '.join(doubted)}"] if doubted else []
+    costs = "; ".join([", ".join([*trusted, rival.told()]), *other])
+    return f"the cheapest for {tolerance:g} nat, in decoder evaluations for each datum: {costs}"

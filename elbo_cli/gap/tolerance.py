@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -46,11 +47,22 @@ class Need:
         return (2 ** K.log2().ceil()).long()
 
 
-def to_tolerance(model: LatentVariableModel, split: Split, settings: Settings) -> Generator[Tick, None, GapFindings]:
+class Rival(Protocol):
+    """Another way to the same accuracy."""
+
+    def beats(self, decodes: float) -> Generator[Tick, None, bool]:
+        """Whether it would cost less than so many decoder evaluations for each datum."""
+        ...
+
+
+def to_tolerance(
+    model: LatentVariableModel, split: Split, settings: Settings, rival: Rival | None = None, rounds: int = ROUNDS
+) -> Generator[Tick, None, GapFindings]:
     """Measure log p(x) to within `settings.tolerance` nats per datum, or say that it was not to be had.
 
     A pilot of 64 draws finds each datum's relative weight variance; the draws are shared out by it and taken anew. A
-    round that falls short is the pilot of the next, three at most; the certificate pays for the choice among them.
+    round that falls short is the pilot of the next, three at most, unless a rival would cost less than the next one.
+    The certificate pays for the choice among `rounds` measurements.
 
     Raises:
         RunError: a log-weight is NaN or +inf.
@@ -61,20 +73,22 @@ def to_tolerance(model: LatentVariableModel, split: Split, settings: Settings) -
     allocation = torch.full((len(split),), PILOT)
     weighed = yield from _measured(model, split, everything, allocation, proposal, settings, "pilot")
     cost = _cost(weighed, proposal, settings, latent_size(model))
-    aim = AIM * settings.tolerance
     for number in range(1, ROUNDS + 1):
         need = _need(weighed)
-        planned = need.allocation(aim)
+        planned = need.allocation(AIM * settings.tolerance)
         # a round that fell short had too few draws, whatever its own weights say of it
         allocation = planned if number == 1 else torch.maximum(planned, (4 * allocation).clamp(max=MOST))
+        price = proposal.decodes(latent_size(model)) + allocation.double().mean().item()
+        if number > 1 and rival is not None and (yield from rival.beats(price)):
+            break
         weighed = yield from _measured(model, split, need.index, allocation, proposal, settings, f"round {number}")
         cost += _cost(weighed, proposal, settings, latent_size(model))
         found = findings(
-            weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance, rounds=ROUNDS
+            weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance, rounds=rounds
         )
         if found.verdict.resolved or not proposal.defended or bool((allocation >= MOST).all()):
             break
-    verdict = _told(found, settings.tolerance)
+    verdict = told(found, settings.tolerance)
     return replace(found, proposal=settings.proposal, decodes=cost // len(split), verdict=verdict)
 
 
@@ -116,7 +130,7 @@ def _cost(weighed: Sequence[Weighed], proposal: Proposal, settings: Settings, D:
     return sum(decodes(Plan(w.proposal.K, proposal, settings.seed), D) * len(w.index) for w in weighed)
 
 
-def _told(found: GapFindings, tolerance: float) -> Verdict:
+def told(found: GapFindings, tolerance: float) -> Verdict:
     """The verdict, with what would be needed where the tolerance was not met."""
     if found.verdict.resolved:
         return found.verdict

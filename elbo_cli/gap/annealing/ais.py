@@ -52,7 +52,9 @@ def counted(work: Generator[None, None, S], total: int, what: str) -> Generator[
         yield Tick(done=done, total=total, what=what)
 
 
-def ais(model: LatentVariableModel, split: Split, settings: Settings) -> Generator[Tick, None, GapFindings]:
+def ais(
+    model: LatentVariableModel, split: Split, settings: Settings, rounds: int = 1
+) -> Generator[Tick, None, GapFindings]:
     r"""log p(x) of every datum from `settings.K` chains of `settings.temperatures` steps; yields progress.
 
         log w_c = sum_t (beta_t - beta_{t-1}) log p(x, z_{t-1}) / q0(z_{t-1}),    L_C = log 1/C sum_c w_c
@@ -61,7 +63,8 @@ def ais(model: LatentVariableModel, split: Split, settings: Settings) -> Generat
     is a lower bound in expectation, and the certificate is the one of importance sampling: C and T are fixed, the noise
     is fresh, and start, scale and step sizes were found without a look at these chains. The ELBO is the amortised q's
     own, from its own draws. In the findings chains are called samples, and `rows` bounds the ELBO's decodes alone: a
-    tile of up to 64 chains by 32 data is annealed at once.
+    tile of up to 64 chains by 32 data is annealed at once. Where this is one of several `rounds` and is kept for what
+    it showed, the certificate pays for each.
 
     Raises:
         RunError: a log-weight is NaN or +inf.
@@ -71,7 +74,7 @@ def ais(model: LatentVariableModel, split: Split, settings: Settings) -> Generat
     """
     jobs = [Job(number, settings.K, index) for number, index in enumerate(blocks(len(split)))]
     own = yield from anneal_blocks(model, split, settings, jobs[ranks().strided])
-    return conclude(exchanged(own, jobs, alike=False), latent_size(model), settings)
+    return conclude(exchanged(own, jobs, alike=False), latent_size(model), settings, rounds)
 
 
 def anneal_blocks(
@@ -82,10 +85,11 @@ def anneal_blocks(
     return (yield from counted(_weighed(model, split, jobs, course), len(jobs) * course.units(), "annealing"))
 
 
-def conclude(weighed: Sequence[Weighed], D: int, settings: Settings) -> GapFindings:
+def conclude(weighed: Sequence[Weighed], D: int, settings: Settings, rounds: int = 1) -> GapFindings:
     """The findings, from the chains of all data of a model with D latents, wherever they were annealed."""
     course = Course.of(settings)
-    found = findings(weighed, defended=course.start.free > 0, delta=settings.delta, tolerance=settings.tolerance)
+    defended = course.start.free > 0
+    found = findings(weighed, defended=defended, delta=settings.delta, tolerance=settings.tolerance, rounds=rounds)
     climb = trend((1, 4, 16), torch.cat([w.steps for w in weighed], -1))
     free = course.start.free * settings.K * found.examples
     seen = Agreement(climb, found.log_px.se_mc or 0.0, free, settings.tolerance)

@@ -111,7 +111,7 @@ def prepare(model: LatentVariableModel, x: Tensor, number: int, course: Course) 
     The steps are tuned at up to 30 temperatures with draws and noise that are thrown away, and then frozen.
 
     Raises:
-        UserError: the model's log-densities have no gradient by z.
+        NoGradient: the model's log-densities have no gradient by z.
         ArithmeticError: a log-density is nan or +inf where a chain begins.
     """
     plan, N = course.plan, len(x)
@@ -143,6 +143,10 @@ def _path(model: LatentVariableModel, x: Tensor, start: Mixture) -> Path:
     return Path(start.log_prob, joint)
 
 
+class NoGradient(UserError):
+    """log p(x, z) cannot be differentiated by z."""
+
+
 @contextmanager
 def _needing_gradients() -> Iterator[None]:
     try:
@@ -150,7 +154,7 @@ def _needing_gradients() -> Iterator[None]:
     except RuntimeError as error:
         if "require grad" not in str(error):
             raise
-        raise UserError(
+        raise NoGradient(
             "Annealing moves along the gradient of log p(x, z), and this model has none: some step of its prior or its "
             "decoder is not differentiable by z. Type --method importance."
         ) from error

@@ -62,7 +62,7 @@ def gap(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 unless the verdict is resolved.")] = False,
     tile: Annotated[int, typer.Option(min=1, help="Decoder rows computed at once: memory, not the answer.")] = 2048,
-    temperatures: Annotated[int, typer.Option(min=1, help="Of --method ais.")] = 1000,
+    temperatures: Annotated[int | None, typer.Option(min=1, help="Of --method ais; 1000 by default.")] = None,
     sandwich: Annotated[
         int | None, typer.Option(min=1, help="Bound log p(x) of so many simulated data from both sides.")
     ] = None,
@@ -94,12 +94,16 @@ def gap(
 
         chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
         settings = Settings(
-            K=samples or default_draws(method), proposal=proposal, delta=delta, rows=tile, temperatures=temperatures
+            K=samples or default_draws(method),
+            proposal=proposal,
+            delta=delta,
+            rows=tile,
+            temperatures=temperatures or 1000,
         )
 
         families = ("full", *(["flow"] if flow else [])) if split_gap or flow else ()
         part = None if shard is None else Shard.of_text(shard)
-        wanted = Wanted(samples, tolerance, out, strict, sandwich, families, part)
+        wanted = Wanted(samples, tolerance, out, strict, sandwich, families, part, temperatures)
         if merge:
             run_merge(screen, [checkpoint, *(overrides or ())], wanted)
         else:

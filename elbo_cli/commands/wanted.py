@@ -20,6 +20,7 @@ class Wanted:
     sandwich: int | None = None  # simulated data to bound from both sides
     families: tuple[str, ...] = ()  # of q, to split the gap by; none: do not split it
     shard: Shard | None = None  # the part that is wanted; none: all
+    temperatures: int | None = None
 
     @property
     def other_questions(self) -> str:
@@ -34,6 +35,8 @@ class Wanted:
         """
         if self.tolerance is not None and self.samples is not None:
             raise UserError("--tolerance finds the number of draws itself: leave --samples out, or --tolerance.")
+        if self.tolerance is not None and self.temperatures is not None:
+            raise UserError("--tolerance finds the number of temperatures itself: leave out one of the two.")
         if self.tolerance is not None and not self.tolerance > 0:
             raise UserError(f"--tolerance {self.tolerance:g} is no accuracy: give a number of nats above 0, as 0.05.")
         if self.out is not None:

@@ -133,13 +133,15 @@ def by_the_cheapest(model: LatentVariableModel, split: Split, settings: Settings
         assert rival.found
         found = yield from to_the_end(model, split, rival.found[0], rounds)
         spent += found.decodes or 0
-    why = _why(ranked, rival, settings.tolerance) + turned
-    return replace(found, decodes=spent + rival.spent, why=why)
+    return replace(found, decodes=spent + rival.spent, why=why(ranked, rival, settings.tolerance) + turned)
 
 
-def _why(ranked: Sequence[Trial], rival: Annealing, tolerance: float) -> str:
+def why(ranked: Sequence[Trial], rival: Annealing, tolerance: float) -> str:
+    """The prices in a sentence."""
     trusted = [f"{trial.name} about {trial.decodes:,.0f}" for trial in ranked if trial.decodes < math.inf]
     doubted = [trial.name for trial in ranked if trial.decodes == math.inf]
     other = [f"not to be trusted with {PILOT} draws: {', '.join(doubted)}"] if doubted else []
     costs = "; ".join([", ".join([*trusted, rival.told()]), *other])
+    if not trusted and rival.price == math.inf:
+        return f"no way's pilot could be trusted; {costs}"
     return f"the cheapest for {tolerance:g} nat, in decoder evaluations for each datum: {costs}"

@@ -126,6 +126,7 @@ BAD = [
     ("gap run --tolerance -1", "--tolerance -1 is no accuracy", "0.05"),
     ("gap run --tolerance nan", "--tolerance nan is no accuracy"),
     ("gap run --tolerance 0.1 --samples 9", "leave --samples out, or --tolerance"),
+    ("gap run --tolerance 0.1 --method ais --temperatures 9", "finds the number of temperatures itself"),
     ("gap wide --method exact", "--method exact does not apply", "3 latents", "--method importance"),
     ("gap run --tile 0", "--tile", "1"),
     ("gap run --delta 2", "--delta 2 is no probability", "0.05"),

@@ -111,7 +111,13 @@ def test_the_gap_answers_in_json(trained: Path) -> None:
 
 
 def test_the_gap_answers_with_the_same_keys_whatever_method_is_chosen(trained: Path) -> None:
-    for words in ([], ["--tolerance", 0.5], ["--method", "importance"], ["--proposal", "posterior"]):
+    for words in (
+        [],
+        ["--tolerance", 0.5],
+        ["--tolerance", 2, "--method", "ais"],
+        ["--method", "importance"],
+        ["--proposal", "posterior"],
+    ):
         found = answer_of(elbo("gap", trained, "--limit", 3, *words, "--json"))
         assert found.keys() >= KEYS["gap"], words
         assert found["khat"].keys() == {"median", "above_threshold"}

@@ -1,6 +1,7 @@
-"""`--method auto --tolerance`: the proposals and annealing are priced, the cheapest is taken, and the answer is right."""
+"""`--method auto --tolerance`: proposals and annealing are priced, the cheapest is taken, and the answer is right."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from elbo_cli.gap.pilot import Annealing, by_the_cheapest, trials
+from elbo_cli.gap.annealing.to_tolerance import annealed_to_tolerance
+from elbo_cli.gap.pilot import Annealing, Trial, by_the_cheapest, trials, why
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.tolerance import ROUNDS
@@ -43,7 +45,7 @@ def test_annealing_is_taken_where_no_normal_reaches_all_of_the_posterior(name: s
     assert "from 'prior'" in found.why
 
 
-@pytest.mark.parametrize("name", ["hopeless", "probit_crude", "crude_50", "diagonal_20x10"])
+@pytest.mark.parametrize("name", ["hopeless", "probit_crude", "diagonal_20x10"])
 def test_sampling_is_taken_where_a_normal_fits(name: str) -> None:
     found, error = met(name)
     assert (found.method, found.verdict.word) == ("importance", "resolved")
@@ -53,10 +55,15 @@ def test_sampling_is_taken_where_a_normal_fits(name: str) -> None:
     assert "at least" in found.why  # its pilots were not even run
 
 
-def test_where_nothing_can_be_trusted_it_says_so_and_does_not_resolve() -> None:
-    found, _ = met("spike")
-    assert not found.verdict.resolved
-    assert "no way's pilot could be trusted" in found.why
+def test_where_nothing_can_be_trusted_it_says_so() -> None:
+    """The spike: chains from the prior agree no better for being longer, and no proposal's weights look harmless."""
+    model = CASES["spike"].build()
+    split, settings = split_of(model.data(32)), Settings(adaptive=True, tolerance=0.05)
+    rival = Annealing(model, split, settings)
+    assert not finished(rival.beats(math.inf))
+    said = why([Trial("auto", math.inf)], rival, 0.05)
+    assert "no way's pilot could be trusted" in said
+    assert "annealing shows nothing" in said
 
 
 def test_annealing_takes_over_where_a_trusted_pilot_was_wrong() -> None:
@@ -65,21 +72,16 @@ def test_annealing_takes_over_where_a_trusted_pilot_was_wrong() -> None:
     assert "fell short, and so annealing" in found.why
 
 
-@pytest.mark.parametrize("name", ["ring_spot", "crude_50"])
-def test_it_costs_less_than_the_other_way(name: str) -> None:
-    from elbo_cli.gap.annealing.to_tolerance import annealed_to_tolerance
-    from elbo_cli.gap.tolerance import to_tolerance
-
-    model = CASES[name].build()
-    split, settings = split_of(model.data(N)), Settings(adaptive=True, tolerance=0.05)
-    way = to_tolerance if met(name)[0].method == "ais" else annealed_to_tolerance
-    assert (met(name)[0].decodes or 0) < (finished(way(model, split, settings)).decodes or 0)
+def test_it_costs_less_than_the_other_way() -> None:
+    model = CASES["diagonal_20x10"].build()
+    annealed = finished(annealed_to_tolerance(model, split_of(model.data(N)), Settings(adaptive=True, tolerance=0.05)))
+    assert (met("diagonal_20x10")[0].decodes or 0) < (annealed.decodes or 0)
 
 
 # the guarantee
 
 
-@pytest.mark.parametrize("name", ["ring_spot", "crude_50"])
+@pytest.mark.parametrize("name", ["ring_spot", "diagonal_20x10"])
 def test_the_certificate_pays_for_the_rounds_of_both_ways(name: str) -> None:
     found, error = met(name)
     sure = found.certified.log_px_at_least
@@ -143,16 +145,33 @@ def test_heavy_tails_are_priced_by_what_it_takes_to_see_them() -> None:
 
 
 class Rounded(WithPosterior):
-    """A decoder that is no differentiable function of z."""
+    """Log-densities that are no differentiable function of z."""
+
+    def prior(self) -> Distribution:
+        return Still(self.model.prior())
 
     def likelihood(self, z: Tensor) -> Distribution:
         return self.model.likelihood(z.detach())
+
+
+class Still(Distribution):
+    """A distribution whose density has no gradient."""
+
+    def __init__(self, base: Distribution) -> None:
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+        self.base = base
+
+    def sample(self, shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
+        return self.base.sample(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.base.log_prob(value.detach())
 
 
 def test_a_model_without_a_gradient_is_not_annealed_and_does_not_fail() -> None:
     inner = CASES["missed_mode_10"].build()
     model = Rounded(inner, inner.posterior)
     split, settings = split_of(model.data(4)), Settings(adaptive=True)
-    rival = Annealing(model, split, settings)
+    rival = Annealing(model, split, replace(settings, proposal="prior"))
     assert not finished(rival.beats(math.inf))
     assert rival.price == math.inf

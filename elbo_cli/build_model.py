@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from elbo_cli import config as configs
 from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose
+from elbo_cli.models.architecture import Architecture
 from elbo_cli.models.chain import ChainPosterior, ChainPrior, Link, Lowest
 from elbo_cli.models.choices import Choices
 from elbo_cli.models.likelihoods import LIKELIHOODS, Likelihood, Options
-from elbo_cli.models.networks import INITS, KINDS, Architecture, last_linear
+from elbo_cli.models.networks import INITS, KINDS, last_linear
 from elbo_cli.models.posteriors import POSTERIORS, DiagonalNormal, Posterior
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from elbo_cli.data.split import Dataset, Split
+from elbo_cli.models.architecture import Architecture
 from elbo_cli.models.choices import Choices
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
-from elbo_cli.models.networks import KINDS, Architecture
+from elbo_cli.models.networks import KINDS
 from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE

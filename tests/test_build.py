@@ -17,6 +17,7 @@ from elbo_cli.evaluation import evaluate
 from elbo_cli.gap.methods import METHODS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
+from elbo_cli.models.networks import KINDS
 from elbo_cli.presets import preset_text
 from elbo_cli.runtime import finished
 from elbo_cli.training.experiment import Progress
@@ -126,14 +127,14 @@ def test_making_a_model_leaves_the_global_generator_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_likelihood_can_be_named_and_trained(name: str, kind: str) -> None:
     binarize = "dynamic" if name == "bernoulli" else "none"
     overrides = [*SMALL, f"model.likelihood={name}", f"data.binarize={binarize}", "train.epochs=1"]
     overrides += ["model.levels=17"] if name in ("categorical", "discretized_logistic") else []
-    if kind == "conv":
-        overrides += ["model.encoder.kind=conv", "model.decoder.kind=conv", "model.encoder.channels=[4]"]
-        overrides += ["model.decoder.channels=[4]"]
+    overrides += [f"model.encoder.kind={kind}", f"model.decoder.kind={kind}"]
+    if kind in ("conv", "res_conv"):
+        overrides += ["model.encoder.channels=[4]", "model.decoder.channels=[4]"]
     if name == "poisson":
         run = build.experiment(config(*SMALL, "data.binarize=threshold", "model.likelihood=poisson", "train.epochs=1"))
     else:
@@ -166,9 +167,10 @@ def test_without_bias_from_data_the_decoder_starts_at_nothing() -> None:
         assert (model.likelihood(torch.zeros(3)).mean == 0.5).all()
 
 
-def test_a_convolutions_bias_starts_near_the_mean_of_its_channel() -> None:
+@pytest.mark.parametrize("kind", ["conv", "res_conv"])
+def test_a_convolutions_bias_starts_near_the_mean_of_its_channel(kind: str) -> None:
     data = digits()
-    conv = ["model.encoder.kind=conv", "model.decoder.kind=conv"]
+    conv = [f"model.encoder.kind={kind}", f"model.decoder.kind={kind}"]
     model = build.open_model(config(*SMALL, *conv), data.shape, data.train)
     with torch.no_grad():
         start = model.likelihood(torch.zeros(3)).mean

@@ -16,9 +16,9 @@ Posterior = Literal["diagonal_normal", "lowrank_normal", "full_normal", "flow"]
 Flow = Literal["realnvp", "nsf", "maf"]
 Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "poisson", "categorical", "discretized_logistic"]
 Init = Literal["glorot", "torch"]
-NetworkKind = Literal["mlp", "conv"]
+NetworkKind = Literal["mlp", "conv", "res_mlp", "res_conv"]
 Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "softplus", "leaky_relu"]
-Norm = Literal["none", "layer"]
+Norm = Literal["none", "layer", "group", "weight"]
 Bound = Literal["elbo", "iwae"]
 Gradient = Literal["standard", "stl", "dreg"]
 WarmUp = Literal["linear", "sigmoid", "cyclical"]
@@ -133,9 +133,11 @@ Data = Annotated[Digits | IdxImages | LinearGaussian | Arrays, Field(discriminat
 class Network(Section):
     """An encoder's or a decoder's body, between x and z."""
 
-    kind: NetworkKind = Field("mlp", description="fully connected, or convolutional for images")
+    kind: NetworkKind = Field("mlp", description="fully connected, or convolutional for images; res_: residual")
     hidden: Sizes = Field((200, 200), description="sizes of the fully connected layers; [] with mlp is a linear map")
-    channels: Annotated[Sizes, Only("kind", ("conv",))] = Field((32, 64), description="channels of the convolutions")
+    channels: Annotated[Sizes, Only("kind", ("conv", "res_conv"))] = Field(
+        (32, 64), description="channels of the convolutions"
+    )
     activation: Activation = Field("tanh", description="between the layers")
     norm: Norm = Field("none", description="normalisation before each activation")
 
@@ -197,8 +199,8 @@ class Model(Section):
                 f"prior vamp needs q(z{len(self.layers)}|x) as a density, which latent_dim {sizes} leaves as an "
                 "integral over the layers below. Choose prior mixture or flow, or give latent_dim one size."
             )
-        if self.between is not None and self.between.kind == "conv":
-            raise ValueError("between.kind conv needs pictures, and latents are none. Write mlp.")
+        if self.between is not None and self.between.kind in ("conv", "res_conv"):
+            raise ValueError(f"between.kind {self.between.kind} needs pictures, and latents are none. Write mlp.")
         return self
 
 

@@ -142,7 +142,7 @@ BAD = [
         "optim:\n  lr: -1\nseed: x\nmodel:\n  latent_dim: 0\n  encoder: {norm: batch}\n  levels: 3\ndat: 1\nseed: 2",
         "2: optim.lr: found -1, allowed: a number > 0.",
         f"5: model.latent_dim: found 0, {LATENTS}",
-        "6: model.encoder.norm: found 'batch', allowed: none, layer.",
+        "6: model.encoder.norm: found 'batch', allowed: none, layer, group, weight.",
         "7: model.levels: found 3, allowed only with likelihood: ...",
         "8: dat: no such key. ... Did you mean 'data'?",
         "9: seed: the key is given twice, on lines 3 and 9. Keep one.",

@@ -1,13 +1,22 @@
 """Encoders and decoders of every kind: shapes at odd sizes, batches of any shape, and how they start."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from elbo_cli.errors import UserError
-from elbo_cli.models.networks import ACTIVATIONS, INITS, KINDS, Architecture, glorot, last_linear
+from elbo_cli.gap.proposals.jacobian import jacobian
+from elbo_cli.models.architecture import ACTIVATIONS, NORMS, Architecture
+from elbo_cli.models.likelihoods import LIKELIHOODS, Options
+from elbo_cli.models.networks import INITS, KINDS, glorot, last_linear
+from elbo_cli.models.perceptrons import Residual
+from elbo_cli.models.posteriors import DiagonalNormal
+from elbo_cli.models.priors import StandardNormal
+from elbo_cli.models.vae import VAE
 
 SHAPES = [(1, 28, 28), (3, 7, 9), (2, 1, 5), (1, 8, 8), (4, 13, 1)]
 
@@ -35,7 +44,7 @@ def test_a_perceptron_takes_data_of_any_shape(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_row_does_not_see_the_others(kind: str, norm: str) -> None:
     shape = (2, 7, 9)
     encoder = KINDS[kind].encoder(shape, small(kind, norm=norm), 6)
@@ -81,12 +90,87 @@ def _sizes(net: nn.Module, x: torch.Tensor, kind: type[nn.Module]) -> list[tuple
     return seen
 
 
-def test_a_convolution_needs_a_picture() -> None:
+@pytest.mark.parametrize("kind", ["conv", "res_conv"])
+def test_a_convolution_needs_a_picture(kind: str) -> None:
     for shape in ((10,), (28, 28)):
-        with pytest.raises(UserError, match=r"conv network needs pictures .* mlp"):
-            KINDS["conv"].encoder(shape, small("conv"), 6)
-        with pytest.raises(UserError, match=r"conv network needs pictures .* mlp"):
-            KINDS["conv"].decoder(6, small("conv"), (1, *shape))
+        with pytest.raises(UserError, match=rf"A {kind} network needs pictures .* mlp"):
+            KINDS[kind].encoder(shape, small(kind), 6)
+        with pytest.raises(UserError, match=rf"A {kind} network needs pictures .* mlp"):
+            KINDS[kind].decoder(6, small(kind), (1, *shape))
+
+
+@pytest.mark.parametrize("kind", ["res_mlp", "res_conv"])
+def test_a_residual_block_whose_layers_give_nothing_is_the_way_around_it(kind: str) -> None:
+    net = KINDS[kind].encoder((1, 8, 8), Architecture(kind, (6, 6), (3, 3)), 4)
+    blocks = [block for block in net.modules() if isinstance(block, Residual)]
+    assert len(blocks) == 2
+    for block in blocks:
+        h = torch.randn(2, 6) if kind == "res_mlp" else torch.randn(2, 3, 8, 8)
+        before = block(h)
+        for parameter in block.across[-1].parameters():  # type: ignore[index, union-attr]
+            nn.init.zeros_(parameter)
+        torch.testing.assert_close(block(h), block.around(h), rtol=0, atol=0)
+        assert (before - block(h)).abs().max() > 0.01
+    assert isinstance(blocks[0].around, nn.Identity) == (kind == "res_mlp")
+
+
+def test_a_residual_perceptron_widens_on_the_way() -> None:
+    net = KINDS["res_mlp"].encoder((3,), Architecture("res_mlp", (7, 5)), 2)
+    linear = [(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)]
+    assert linear == [(3, 7), (7, 7), (7, 7), (7, 5), (5, 5), (7, 5), (5, 2)]
+    with pytest.raises(UserError, match="has no block: give hidden a size, or use kind: mlp"):
+        KINDS["res_mlp"].encoder((3,), Architecture("res_mlp", ()), 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weight_normalised_weights_start_as_others_do_and_scale_by_their_lengths(kind: str) -> None:
+    """The directions alone are Glorot's; a row's length is a number of its own, and every other kind of map is kept."""
+    net = KINDS[kind].encoder((3, 8, 8), Architecture(kind, (30,), (20, 20), norm="weight"), 4)
+    glorot(net)
+    normed = [m for m in net.modules() if is_parametrized(m)]
+    assert normed
+    for layer in normed:
+        receptive = math.prod(layer.weight.shape[2:])
+        assert layer.weight.std().item() == pytest.approx(
+            math.sqrt(2 / (receptive * (layer.weight.shape[0] + layer.weight.shape[1]))), rel=0.15
+        )
+        before, length = layer.weight.detach().clone(), layer.parametrizations.weight.original0  # type: ignore[union-attr]
+        with torch.no_grad():
+            length.mul_(2.0)
+        torch.testing.assert_close(layer.weight, 2 * before)
+    twin = copy.deepcopy(net).double()
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(twin(x.double()).float(), net(x), rtol=1e-4, atol=1e-5)
+    assert not any(is_parametrized(m) for m in KINDS[kind].encoder((3, 8, 8), small(kind), 4).modules())
+
+
+@pytest.mark.parametrize("width", [2, 3, 4, 16, 200])
+def test_a_group_has_two_units_at_least(width: int) -> None:
+    group, _ = Architecture(norm="group").activate(width)
+    assert isinstance(group, nn.GroupNorm)
+    assert group.num_groups == {2: 1, 3: 1, 4: 2, 16: 8, 200: 8}[width]
+    rows = group(torch.randn(50, width)).view(50, group.num_groups, -1)
+    torch.testing.assert_close(rows.mean(-1), torch.zeros(50, group.num_groups), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_one_unit_cannot_be_normalised(norm: str) -> None:
+    with pytest.raises(UserError, match=f"norm: {norm} makes a layer of one unit constant"):
+        Architecture(norm=norm).activate(1)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_has_the_jacobian_that_the_proposals_take(kind: str, norm: str) -> None:
+    """By hand or by forward mode, it is what reverse mode finds, row by row."""
+    body = Architecture(kind, (6,), (4,), norm=norm)
+    visible = LIKELIHOODS["bernoulli"]((1, 5, 6), Options())
+    encoder, decoder = KINDS[kind].encoder((1, 5, 6), body, 6), KINDS[kind].decoder(3, body, (1, 1, 5, 6))
+    model = VAE(encoder, decoder, StandardNormal(3), DiagonalNormal(3), visible).double()
+    z = torch.randn(4, 3, dtype=torch.float64)
+    J, _ = jacobian(model, z, torch.arange(3))
+    expected = torch.autograd.functional.jacobian(lambda z: model.likelihood(z).logits.flatten(1).sum(0), z)
+    torch.testing.assert_close(J.permute(2, 1, 0), expected)
 
 
 def test_with_no_hidden_layers_a_perceptron_is_a_linear_map() -> None:
@@ -142,7 +226,7 @@ def test_glorot_has_the_spread_it_is_known_for(kind: str) -> None:
         limit = math.sqrt(6 / fan)
         assert layer.weight.abs().max() <= limit
         assert layer.weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.06)
-        assert (layer.bias == 0).all()
+        assert layer.bias is None or (layer.bias == 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

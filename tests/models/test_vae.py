@@ -5,9 +5,10 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from elbo_cli.bounds.draws import closed_form_kl, draw, kl_per_latent
+from elbo_cli.models.architecture import Architecture
 from elbo_cli.models.choices import Choices
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
-from elbo_cli.models.networks import KINDS, Architecture
+from elbo_cli.models.networks import KINDS
 from elbo_cli.models.posteriors import POSTERIORS, DiagonalNormal
 from elbo_cli.models.priors import PRIORS, StandardNormal
 from elbo_cli.models.vae import VAE

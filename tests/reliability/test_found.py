@@ -13,7 +13,8 @@ from safetensors.torch import save
 from elbo_cli import checkpoint
 from elbo_cli.data.arrays import whole
 from elbo_cli.errors import UserError, printable, shown
-from elbo_cli.models.networks import Architecture, Flat, mlp
+from elbo_cli.models.architecture import Architecture
+from elbo_cli.models.perceptrons import Flat, mlp
 from tests.cli.command import TINY, elbo, process
 
 

@@ -9,8 +9,8 @@ from torch.distributions import Distribution, Independent, LowRankMultivariateNo
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.models.likelihoods import Gaussian
-from elbo_cli.models.networks import Flat
 from elbo_cli.models.normals import FullNormal, LowRankNormal
+from elbo_cli.models.perceptrons import Flat
 from elbo_cli.models.priors import StandardNormal
 from elbo_cli.models.vae import VAE
 

@@ -11,7 +11,7 @@ from torch.func import jvp, vmap
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.proposals.fisher import metric
 from elbo_cli.models.chain import Lowest
-from elbo_cli.models.networks import Flat
+from elbo_cli.models.perceptrons import Flat
 from elbo_cli.models.vae import VAE
 
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from elbo_cli.gap.exact.closed_form import LinearGaussian, knows, linear_gaussian
+from elbo_cli.models.architecture import Architecture
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
-from elbo_cli.models.networks import Architecture, mlp_decoder, mlp_encoder
+from elbo_cli.models.perceptrons import mlp_decoder, mlp_encoder
 from elbo_cli.models.posteriors import DiagonalNormal
 from elbo_cli.models.priors import StandardNormal
 from elbo_cli.models.vae import VAE

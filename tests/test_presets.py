@@ -13,9 +13,11 @@ from elbo_cli.presets import list_presets, preset_text, write_preset
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
-    "arrays-template", "burda-iwae5", "burda-iwae50", "burda-vae", "digits", "digits-2d", "fashion-conv",
-    "linear-gaussian", "mnist-2layer", "mnist-2layer-iwae5", "mnist-2layer-iwae50", "mnist-iwae5", "mnist-iwae50",
-    "mnist-vae", "pixels-discretized-logistic",
+    "arrays-template", "burda-2layer-iwae5", "burda-2layer-iwae50", "burda-2layer-vae", "burda-2layer-vae5",
+    "burda-2layer-vae50", "burda-iwae5", "burda-iwae50", "burda-vae", "burda-vae5", "burda-vae50", "digits",
+    "digits-2d", "fashion-conv", "linear-gaussian", "mnist-2layer", "mnist-2layer-iwae5", "mnist-2layer-iwae50",
+    "mnist-flow", "mnist-iwae5", "mnist-iwae50", "mnist-iwae50-dreg", "mnist-vae", "mnist-vamp",
+    "pixels-discretized-logistic",
 ]  # fmt: skip
 
 
@@ -60,18 +62,31 @@ def test_a_preset_has_every_key_of_its_sections_and_fits_a_screen(name: str) -> 
     assert all(len(line) <= 112 for line in text.splitlines())
 
 
-def test_the_presets_of_burda_et_al_are_the_papers_setting() -> None:
-    for name, samples in {"burda-vae": 1, "burda-iwae5": 5, "burda-iwae50": 50}.items():
-        config = loads(preset_text(name))
-        assert (config.objective.bound, config.objective.samples) == ("elbo" if samples == 1 else "iwae", samples)
-        assert (config.train.epochs, config.train.batch_size) == (sum(3**i for i in range(8)), 20)
-        assert (config.optim.schedule, config.optim.lr, config.optim.eps) == ("burda", 1e-3, 1e-4)
-        assert (config.model.latent_dim, config.model.encoder.hidden, config.model.encoder.activation) == (
-            50,
-            (200, 200),
-            "tanh",
-        )
-        assert (config.model.init, config.model.bias_from_data, config.data.name) == ("glorot", True, "mnist")
+@pytest.mark.parametrize("samples", [1, 5, 50])
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_every_row_of_burda_et_al_table_1_is_a_preset_in_the_papers_setting(
+    layers: int, bound: str, samples: int
+) -> None:
+    """x-200-200-z50, or x-200-200-z100-100-100-z50; with one draw the two bounds are one, and so is their preset."""
+    bound = "elbo" if samples == 1 else bound
+    suffix = "" if samples == 1 else str(samples)
+    name = f"burda-{'2layer-' * (layers == 2)}{'vae' if bound == 'elbo' else 'iwae'}{suffix}"
+    config = loads(preset_text(name))
+    model, optim = config.model, config.optim
+    assert (config.objective.bound, config.objective.samples) == (bound, samples)
+    assert (config.objective.gradient, config.objective.beta, config.objective.free_bits) == ("standard", 1.0, 0.0)
+    assert (config.train.epochs, config.train.batch_size) == (sum(3**i for i in range(8)), 20)
+    assert (optim.name, optim.schedule, optim.lr, optim.betas, optim.eps) == ("adam", "burda", 1e-3, (0.9, 0.999), 1e-4)
+    assert model.layers == ((50,) if layers == 1 else (100, 50))
+    for net in (model.encoder, model.decoder):
+        assert (net.kind, net.hidden, net.activation, net.norm) == ("mlp", (200, 200), "tanh", "none")
+    if model.between is not None:
+        between = model.between
+        assert (between.kind, between.hidden, between.activation, between.norm) == ("mlp", (100, 100), "tanh", "none")
+    assert (model.init, model.bias_from_data) == ("glorot", True)
+    assert (config.data.name, config.data.binarize) == ("mnist", "dynamic")
+    assert config.data.valid == 400, "the last 400, as in the authors' code: 59,600 are trained on"
 
 
 def test_a_preset_is_written_once_and_never_over_a_file(tmp_path: Path) -> None:

@@ -79,10 +79,13 @@ def _moved(node: Node, place: Place) -> Node:
 
 
 def _put(node: Node, keys: Keys, leaf: Node) -> Node:
-    """A copy of the tree with `leaf` at `keys`; a scalar where a section should be stays, to be complained of."""
+    """A copy of the tree with `leaf` at `keys`; a scalar where a section should be stays, to be complained of.
+
+    Where a section was left out with null, a key of it writes it in.
+    """
     if not keys:
         return leaf
-    if not isinstance(node.value, dict) and not node.blank:
+    if not isinstance(node.value, dict) and node.value is not None:
         return node
     entries = node.value if isinstance(node.value, dict) else {}
     head = str(keys[0])

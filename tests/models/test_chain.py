@@ -159,3 +159,11 @@ def test_one_layer_in_a_list_is_one_layer() -> None:
     one, other = (open_model(configs.loads(f"model: {{latent_dim: {D}}}"), (PIXELS,)) for D in ("3", "[3]"))
     assert isinstance(other, VAE)
     assert one.state_dict().keys() == other.state_dict().keys()
+
+
+def test_layers_can_be_asked_for_over_a_preset_of_one() -> None:
+    over = ["model.latent_dim=[9, 4]", "model.between.hidden=[7]"]
+    config = configs.loads("model: {between: null}", overrides=over)
+    assert config.model.layers == (9, 4)
+    assert config.model.between is not None
+    assert config.model.between.hidden == (7,)

@@ -10,10 +10,11 @@ from elbo_cli import config as configs
 from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose
 from elbo_cli.models.architecture import Architecture
-from elbo_cli.models.chain import ChainPosterior, ChainPrior, Link, Lowest
+from elbo_cli.models.chain import ChainPosterior, ChainPrior, Link
 from elbo_cli.models.choices import Choices
 from elbo_cli.models.likelihoods import LIKELIHOODS, Likelihood, Options
 from elbo_cli.models.networks import INITS, KINDS, last_linear
+from elbo_cli.models.perceptrons import Lowest
 from elbo_cli.models.posteriors import POSTERIORS, DiagonalNormal, Posterior
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE
@@ -40,7 +41,7 @@ def open_model(config: configs.Config, shape: tuple[int, ...], train: Split | No
     if section.bias_from_data and train is not None:
         _start_at(decoder, likelihood, train.mean().to(torch.float32).cpu())
     deep = isinstance(prior, ChainPrior)
-    return VAE(encoder, Lowest(decoder, first) if deep else decoder, prior, posterior, likelihood)
+    return VAE(encoder, Lowest(decoder, section.layers) if deep else decoder, prior, posterior, likelihood)
 
 
 def _choices(config: configs.Config, shape: tuple[int, ...], train: Split | None) -> Choices:

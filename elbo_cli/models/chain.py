@@ -143,15 +143,3 @@ class ChainPrior(nn.Module):
     def forward(self, posterior: Encode) -> Distribution:
         """p(z), event [D]."""
         return Chain(self.last(posterior), [*self.links], downwards=True)
-
-
-class Lowest(nn.Module):
-    """A decoder that sees z1 alone: p(x | z1, ..., zL) = p(x | z1)."""
-
-    def __init__(self, net: nn.Module, D: int) -> None:
-        super().__init__()
-        self.net, self.D = net, D
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Parameters of the likelihood for z [..., D1 + ... + DL]."""
-        return self.net(z[..., : self.D])  # type: ignore[no-any-return]

@@ -73,3 +73,15 @@ def mlp_encoder(shape: Sequence[int], architecture: Architecture, outputs: int, 
 def mlp_decoder(inputs: int, architecture: Architecture, shape: Sequence[int], body: Body = mlp) -> nn.Module:
     """Latents [..., inputs] to [..., *shape] through a perceptron."""
     return Flat(body(inputs, architecture, math.prod(shape)), [inputs], shape)
+
+
+class Lowest(nn.Module):
+    """A decoder that sees the first latents alone: p(x | z1, ..., zL) = p(x | z1)."""
+
+    def __init__(self, net: nn.Module, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.net, self.sizes = net, tuple(sizes)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Parameters of the likelihood for z [..., D1 + ... + DL]."""
+        return self.net(z[..., : self.sizes[0]])  # type: ignore[no-any-return]

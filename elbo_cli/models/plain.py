@@ -1,11 +1,11 @@
 """Decoders that are linear maps with elementwise functions between them: what can be written out by hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from elbo_cli.models.networks import Flat
+from elbo_cli.models.perceptrons import Flat, Lowest
 
 ELEMENTWISE = nn.Tanh | nn.ReLU | nn.ELU | nn.GELU | nn.SiLU | nn.Softplus | nn.LeakyReLU
 
@@ -34,7 +34,16 @@ class Layer:
 
 
 def plain_layers(decoder: nn.Module) -> tuple[Layer, ...] | None:
-    """The layers of such a decoder, as they are now; None for any other."""
+    """The layers of such a decoder, as they are now; None for any other.
+
+    Of several stochastic layers it is given all latents: to the upper ones its first map has weights of zero.
+    """
+    if isinstance(decoder, Lowest):
+        inner, above = plain_layers(decoder.net), sum(decoder.sizes[1:])
+        if inner is None:
+            return None
+        first, *rest = inner
+        return (replace(first, weight=torch.nn.functional.pad(first.weight, (0, above))), *rest)
     net = decoder.net if isinstance(decoder, Flat) else None
     if not isinstance(net, nn.Sequential) or len(net) % 2 == 0:
         return None

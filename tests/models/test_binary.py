@@ -12,7 +12,8 @@ from elbo_cli.bounds.draws import Quick, log_joint
 from elbo_cli.build import experiment
 from elbo_cli.config import loads
 from elbo_cli.models import binary
-from elbo_cli.models.networks import ACTIVATIONS, Flat
+from elbo_cli.models.architecture import ACTIVATIONS
+from elbo_cli.models.perceptrons import Flat
 from elbo_cli.models.plain import plain_layers
 from elbo_cli.models.vae import VAE
 

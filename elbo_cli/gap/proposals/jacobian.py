@@ -10,8 +10,7 @@ from torch.func import jvp, vmap
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.proposals.fisher import metric
-from elbo_cli.models.chain import Lowest
-from elbo_cli.models.perceptrons import Flat
+from elbo_cli.models.plain import Layer, plain_layers
 from elbo_cli.models.vae import VAE
 
 
@@ -35,54 +34,14 @@ def _decoder_of_eta(model: LatentVariableModel) -> nn.Module | None:
     return model.decoder if isinstance(model, VAE) and model.visible.outputs_are_eta else None
 
 
-def plain_layers(net: nn.Module) -> Sequence[nn.Module] | None:
-    """The layers of a network that is linear maps and elementwise functions alone; `Lowest` may stand before them."""
-    if isinstance(net, Lowest):
-        inner = plain_layers(net.net)
-        return None if inner is None else [Head(net.D), *inner]
-    inside = net.net if isinstance(net, Flat) else None
-    plain = isinstance(inside, nn.Sequential) and all(isinstance(m, nn.Linear) or _elementwise(m) for m in inside)
-    return list(inside) if plain and isinstance(inside, nn.Sequential) else None
-
-
-class Head(nn.Module):
-    """The first D numbers of a row."""
-
-    def __init__(self, D: int) -> None:
-        super().__init__()
-        self.D = D
-
-
-def _elementwise(module: nn.Module) -> bool:
-    return isinstance(module, nn.Tanh | nn.ReLU | nn.ELU | nn.GELU | nn.SiLU | nn.Softplus | nn.LeakyReLU)
-
-
 @torch.no_grad()
-def by_hand(layers: Sequence[nn.Module], z: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+def by_hand(layers: Sequence[Layer], z: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     """Outputs [N, P] of plain layers at z [N, D], and their derivatives along the rows of basis [A, D], [A, N, P]."""
-    tangent = basis.unsqueeze(1)  # [A, 1, D]: the same for all data, so far
-    h = z
+    h, tangent = z, basis.unsqueeze(1)  # [A, 1, D]: the same for all data, so far
     for layer in layers:
-        if isinstance(layer, Head):
-            h, tangent = h[..., : layer.D], tangent[..., : layer.D]
-        elif isinstance(layer, nn.Linear):
-            h, tangent = layer(h), tangent @ layer.weight.mT
-        else:
-            h, slope = _with_slope(layer, h)
-            tangent = tangent * slope
+        h, slope = layer.value_and_slope(h)
+        tangent = tangent @ layer.weight.mT if slope is None else tangent @ layer.weight.mT * slope
     return h, tangent.expand(len(basis), len(z), -1)
-
-
-def _with_slope(layer: nn.Module, h: Tensor) -> tuple[Tensor, Tensor]:
-    """An elementwise function's value and derivative at h."""
-    if isinstance(layer, nn.Tanh):
-        value = h.tanh()
-        return value, 1 - value.square()
-    with torch.enable_grad():
-        h = h.detach().requires_grad_()
-        value = layer(h)
-        (slope,) = torch.autograd.grad(value.sum(), h)
-    return value.detach(), slope
 
 
 def _forward_mode(model: LatentVariableModel, z: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

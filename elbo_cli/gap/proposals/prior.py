@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.func import hessian, vmap
 
-from elbo_cli.gap.proposals.jacobian import along, by_hand, forward_mode, plain_layers
+from elbo_cli.gap.proposals.jacobian import along, by_hand, forward_mode
 from elbo_cli.models.chain import Chain, Link
 from elbo_cli.models.flows import FlowNormal
 from elbo_cli.models.mixtures import MixturePrior, component_log_prob
+from elbo_cli.models.plain import plain_layers
 from elbo_cli.models.posteriors import DiagonalNormal
 
 DRAWS = 4096  # of a prior whose moments stand for its curvature

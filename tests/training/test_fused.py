@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from elbo_cli import build, checkpoint
 from elbo_cli import config as configs
-from elbo_cli.models.networks import ACTIVATIONS, KINDS, Architecture
+from elbo_cli.models.architecture import ACTIVATIONS, Architecture
+from elbo_cli.models.networks import KINDS
 from elbo_cli.models.vae import VAE
 from elbo_cli.presets import preset_text
 from elbo_cli.records import Tick

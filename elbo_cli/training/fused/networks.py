@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from elbo_cli.models.likelihoods import Bernoulli
-from elbo_cli.models.networks import Flat
+from elbo_cli.models.perceptrons import Flat
 from elbo_cli.models.posteriors import DiagonalNormal
 from elbo_cli.models.priors import StandardNormal
 from elbo_cli.models.vae import VAE

@@ -35,15 +35,19 @@ class Measured:
     layers: tuple[int, ...]  # latents of each stochastic layer
 
     @property
+    def active(self) -> Tensor:
+        """Which latents have a posterior mean that moves with x: Var_x( E_q[z | x] ) > 0.01, [D]."""
+        return self.variance_of_means > ACTIVE
+
+    @property
     def active_units(self) -> int:
-        """The number of latents whose posterior mean moves with x: Var_x( E_q[z | x] ) > 0.01."""
+        """The number of them."""
         return sum(self.active_per_layer)
 
     @property
     def active_per_layer(self) -> tuple[int, ...]:
         """Active units of each stochastic layer."""
-        active = torch.split(self.variance_of_means > ACTIVE, list(self.layers))
-        return tuple(int(layer.sum()) for layer in active)
+        return tuple(int(layer.sum()) for layer in torch.split(self.active, list(self.layers)))
 
 
 class Moments:
@@ -148,6 +152,7 @@ def evaluate(
         active_units=measured.active_units,
         layers=measured.layers,
         active_per_layer=measured.active_per_layer,
+        active=tuple(measured.active.tolist()),
         kl_per_latent=per_latent,
         bits_per_dim=_bits_per_dim(model, split, elbo.mean),
         rows=tuple(

@@ -129,6 +129,7 @@ class Evaluation:
     kl_per_latent: tuple[float, ...] | None
     bits_per_dim: float | None
     rows: tuple[EvaluationRow, ...]
+    active: tuple[bool, ...] | None = None  # which latents are the active units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

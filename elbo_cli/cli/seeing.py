@@ -58,6 +58,30 @@ def compare(
         run_comparison(screen, chosen, names[1:], Effort(samples, gap), as_csv)
 
 
+def report(
+    runs: Annotated[list[str], typer.Argument(help="A run folder or checkpoint, or several; data.KEY=VALUE for all.")],
+    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the run's folder.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Data whose gap is measured.")] = 200,
+    samples: Annotated[int, typer.Option(min=2, help="K, draws for each of them.")] = 500,
+    split: SplitName = "test",
+    data: Data = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """One HTML page with every figure, which needs no network: training, ledger, tightness, latents, pictures."""
+    screen = Screen(as_json)
+    with reporting_errors(screen):
+        names, overrides = _apart(runs)
+        from elbo_cli.commands.chosen import Chosen
+        from elbo_cli.commands.reporting import run_report
+        from elbo_cli.portrait.portray import Effort
+
+        chosen = Chosen(names[0], split, data, overrides, None, seed, threads, device)
+        run_report(screen, chosen, Effort(limit, samples), out)
+
+
 def _refuse_both(as_csv: bool, as_json: bool) -> None:
     from elbo_cli.errors import UserError
 

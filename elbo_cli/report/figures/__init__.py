@@ -1,0 +1,1 @@
+"""Records to figures: each with a caption that says, in numbers, what to see in it."""

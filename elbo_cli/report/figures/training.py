@@ -1,0 +1,107 @@
+"""Training: ELBO, reconstruction and KL against epochs, and the ledger of what the ELBO gained."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from elbo_cli.records import EpochRecord
+from elbo_cli.report.figures.style import LIGHT, Figure, Panel, drawing
+
+NATS = "nats per datum"
+SHOWN = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
+EARLY = 0.1  # of the epochs: their steep beginning must not flatten all that follows
+
+
+def curves(records: Sequence[EpochRecord]) -> Figure | None:
+    """ELBO, reconstruction and KL of training and validation."""
+    if len(records) < 2:
+        return None
+    panels = tuple(_curve(records, name, title) for name, title in SHOWN.items())
+    return Figure("How training went", curves_caption(records), panels)
+
+
+def _curve(records: Sequence[EpochRecord], name: str, title: str) -> Panel:
+    with drawing(f"training-{name}", f"{title}, {NATS}", "epoch") as drawn:
+        everything: list[float] = []
+        for split, colour, label in (("train", "orange", "train"), ("valid", "blue", "validation")):
+            points = [(r.epoch, value) for r in records if (value := getattr(r, f"{split}_{name}")) is not None]
+            if points:
+                style = "--" if split == "train" else "-"
+                drawn.axes.plot(*zip(*points, strict=True), style, color=LIGHT[colour], label=label)
+                everything += [value for epoch, value in points if epoch > EARLY * len(records)]
+        settle(drawn.axes, everything)
+        drawn.axes.legend(loc="best")
+    return drawn.panel
+
+
+def settle(axes: Axes, values: Sequence[float]) -> None:
+    """Limits that show what happens after the first steep epochs, and whole epochs on the axis."""
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def curves_caption(records: Sequence[EpochRecord]) -> str:
+    """Where the curves begin and end, and what lies between train and validation."""
+    first, last, best = records[0], records[-1], max(records, key=lambda r: r.score)
+    elbo = [r.train_elbo if r.valid_elbo is None else r.valid_elbo for r in (first, best)]
+    which = "training" if best.valid_elbo is None else "validation"
+    text = (
+        f"The {which} ELBO goes from {elbo[0]:.1f} to {elbo[1]:.1f} nats; epoch {best.epoch} of {last.epoch} is "
+        "the best. "
+    )
+    text += (
+        f"It is reconstruction ({first.train_reconstruction:.1f} to {last.train_reconstruction:.1f} in training) less "
+        f"KL "
+        f"({first.train_kl:.1f} to {last.train_kl:.1f}). "
+    )
+    if last.valid_elbo is None:
+        return text
+    apart = last.train_elbo - last.valid_elbo
+    if abs(apart) < 0.5:
+        return text + f"Train and validation end within {abs(apart):.2f} nat of each other: no overfitting to see."
+    if apart > 0:
+        return text + f"Train ends {apart:.1f} nats above validation, which is how much of it is learnt by heart."
+    return (
+        text + f"Train ends {-apart:.1f} nats below validation: it is the mean of an epoch in which the model improved."
+    )
+
+
+def ledger(records: Sequence[EpochRecord]) -> Figure | None:
+    """What the probe's ELBO gained since it was first measured: by a better model, and by a tighter bound."""
+    rows = [r for r in records if r.delta_log_px is not None and r.delta_gap is not None]
+    if not rows:
+        return None
+    epochs = [rows[0].epoch - 1, *(r.epoch for r in rows)]
+    model = [0.0, *accumulate(r.delta_log_px or 0.0 for r in rows)]
+    bound = [0.0, *accumulate(-(r.delta_gap or 0.0) for r in rows)]
+    both = [m + b for m, b in zip(model, bound, strict=True)]
+    with drawing("ledger", f"gained since epoch {epochs[0]}, {NATS}", "epoch") as drawn:
+        axes = drawn.axes
+        axes.fill_between(epochs, 0, model, color=LIGHT["blue"], alpha=0.45, lw=0, label="better model: log p(x)")
+        axes.fill_between(epochs, model, both, color=LIGHT["orange"], alpha=0.6, lw=0, label="tighter bound: -gap")
+        axes.plot(epochs, both, color=LIGHT["ink"], lw=1.4, label="ELBO")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.legend(loc="best")
+    return Figure("Who did the work", ledger_caption(rows, records, model[-1], bound[-1]), (drawn.panel,))
+
+
+def ledger_caption(rows: Sequence[EpochRecord], records: Sequence[EpochRecord], model: float, bound: float) -> str:
+    """The two sums, and from where to where the gap went."""
+    gaps = [r.valid_gap for r in records if r.valid_gap is not None]
+    tighter = "fell" if gaps[-1] < gaps[0] else "rose"
+    text = (
+        f"Of the {model + bound:+.1f} nats that the probe's ELBO moved after epoch {rows[0].epoch - 1}, {model:+.1f} "
+        f"are a "
+        f"better model (log p(x) itself moved) and {bound:+.1f} are the bound: the gap {tighter} from {gaps[0]:.1f} to "
+        f"{gaps[-1]:.1f} nats. "
+    )
+    if bound < 0:
+        text += (
+            "A growing gap is a loss: the orange band is what the encoder did not keep up with, and the ELBO "
+            "lies below the blue."
+        )
+    return text

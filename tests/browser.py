@@ -57,6 +57,7 @@ class Browser:
 
     def open(self, url: str, width: int = 1280, dark: bool = False, scale: float = 1.0) -> None:
         """Load a page at a width, in light or dark, to the end."""
+        self.session = None
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):

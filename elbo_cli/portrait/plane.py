@@ -29,7 +29,7 @@ def plane(
         split: the data that were measured.
         rows: of all of them.
         show: those whose posterior is shown.
-        seed: of a mean that can only be drawn.
+        seed: of what can only be drawn.
     """
     if tuple(model.prior().event_shape) != (2,):
         return None
@@ -43,14 +43,15 @@ def plane(
         manifold=manifold.reshape(ACROSS, ACROSS, *manifold.shape[1:]),
         means=array(means),
         gaps=array(torch.tensor([row.gap for row in rows])),
-        posteriors=tuple(_posterior(model, split, row) for row in show),
+        posteriors=tuple(_posterior(model, split, row, seed) for row in show),
     )
 
 
-def _posterior(model: LatentVariableModel, split: Split, row: GapRow) -> Posterior:
+def _posterior(model: LatentVariableModel, split: Split, row: GapRow, seed: int) -> Posterior:
     x = split.batch(torch.tensor([row.index]))
     q = model.posterior(x)
-    low, high = _where(model, x, q)
+    with noise(seed, "portrait", "posterior", row.index, device=split.device):
+        low, high = _where(model, x, q)
     axes = [torch.linspace(float(a), float(b), FINE) for a, b in zip(low, high, strict=True)]
     z = _grid(axes, split.device)
     cell = float((axes[0][1] - axes[0][0]) * (axes[1][1] - axes[1][0]))

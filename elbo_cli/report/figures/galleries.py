@@ -64,7 +64,7 @@ def walk_caption(walk: Traversal) -> str:
 
 def manifold(plane: Plane, ink: Ink) -> Gallery:
     """What the decoder makes of the plane."""
-    image = grid([ink.picture(mean) for row in plane.manifold for mean in row], len(plane.at))
+    image = grid([ink.picture(mean) for row in plane.manifold for mean in row], len(plane.at), gap=False)
     around = float(np.mean(np.all(np.abs(plane.means) <= plane.at[-1], axis=1)))
     caption = (
         f"E[x|z] for z0 from {plane.at[0]:.1f} (left) to {plane.at[-1]:.1f} (right) and z1 from {plane.at[0]:.1f} "
@@ -83,7 +83,7 @@ def beside_caption(portrait: Portrait, which: str) -> str:
     if which == "typical":
         of = fmean(portrait.typical.nats)
         return (
-            f"The first data of the split, each above E[x|z] for a draw z of q, with its reconstruction in nats: "
+            f"The first data of the split, each with E[x|z] for a draw z of q, with its reconstruction in nats: "
             f"{of:.1f} on "
             f"average here, {mean:.1f} over all {found.examples:,}."
         )

@@ -27,7 +27,7 @@ def kl_per_latent(found: Evaluation) -> Figure | None:
         few = len(order) <= 12
         drawn.axes.set_xticks(range(len(order)) if few else [], [f"z{j}" for j in order] if few else [])
         drawn.axes.grid(axis="x", visible=False)
-        drawn.axes.legend(loc="upper right")
+        drawn.legend()
     return Figure("Which latents are used", latents_caption(found, order), (drawn.panel,))
 
 
@@ -75,7 +75,7 @@ def _posterior(p: Posterior, number: int) -> Panel:
         drawn.axes.contour(p.x, p.y, p.q, _levels(p.q), colors=LIGHT["orange"], linewidths=1.6, linestyles="--")
         drawn.axes.plot([], [], color=LIGHT["blue"], label="p(z|x): 50 %, 95 %")
         drawn.axes.plot([], [], "--", color=LIGHT["orange"], label="q(z|x): 50 %, 95 %")
-        drawn.axes.legend(loc="best")
+        drawn.legend()
         drawn.axes.set_aspect("equal")
     return drawn.panel
 

@@ -35,14 +35,15 @@ DARK = {
     "sky": "#8fd0ff",
 }
 SERIES = ("blue", "orange", "green", "purple", "amber", "sky")
-SIZE = (4.5, 2.75)  # inches: what a phone shows with letters that can be read
+SIZE = (4.5, 3.0)  # inches: what a phone shows with letters that can be read
+ROW = 40  # letters that a row of names has room for
 RC: dict[str, Any] = {
     "svg.fonttype": "none",  # letters stay letters
     "svg.hashsalt": "elbo",  # the same records give the same file
-    "font.size": 9.5,
+    "font.size": 11,
     "axes.edgecolor": LIGHT["rule"],
     "axes.labelcolor": LIGHT["muted"],
-    "axes.titlesize": 10,
+    "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.titlecolor": LIGHT["ink"],
     "axes.spines.top": False,
@@ -57,7 +58,7 @@ RC: dict[str, Any] = {
     "ytick.labelcolor": LIGHT["muted"],
     "text.color": LIGHT["ink"],
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 10,
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
     "axes.formatter.useoffset": False,
@@ -92,6 +93,12 @@ class Drawing:
     canvas: Canvas
     panels: list[Panel] = field(default_factory=list)
 
+    def legend(self) -> None:
+        """Names of what is drawn, below it: there they hide nothing."""
+        handles, labels = self.axes.get_legend_handles_labels()
+        narrow = len(labels) == 4 or len("".join(labels)) > ROW
+        self.canvas.legend(handles, labels, loc="outside lower center", ncols=2 if narrow else min(len(labels), 3))
+
     @property
     def panel(self) -> Panel:
         """The panel, once `drawing` has ended."""
@@ -109,6 +116,8 @@ def drawing(name: str, title: str, x: str = "", y: str = "", size: tuple[float, 
         axes.set_ylabel(y)
         drawn = Drawing(name, axes, canvas)
         yield drawn
+        canvas.draw_without_rendering()
+        canvas.set_layout_engine("none")  # laid out once, for both files
         drawn.panels.append(Panel(name, _svg(canvas), _png(canvas)))
 
 

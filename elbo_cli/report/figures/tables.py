@@ -24,7 +24,7 @@ def _row(beside: Beside, n: int, name: str) -> Panel:
         drawn.axes.plot(
             mean, marker=marks.replace("o", "s"), color=LIGHT["orange"], ms=3.5, lw=1.2, ls="--", label="E[x|z]"
         )
-        drawn.axes.legend(loc="best")
+        drawn.legend()
     return drawn.panel
 
 
@@ -44,7 +44,7 @@ def _clouds(data: NDArray[np.float64], made: NDArray[np.float64]) -> Panel:
     with drawing("generated", "data and draws of the model", "feature 0", "feature 1", (4.5, 3.6)) as drawn:
         for values, colour, label in ((data, "blue", "data"), (made, "orange", "model")):
             drawn.axes.scatter(values[:, 0], values[:, 1], s=8, lw=0, alpha=0.5, color=LIGHT[colour], label=label)
-        drawn.axes.legend(loc="best")
+        drawn.legend()
     return drawn.panel
 
 
@@ -58,7 +58,7 @@ def _moments(data: NDArray[np.float64], made: NDArray[np.float64]) -> Panel:
                 drawn.axes.plot(place, mean, color=LIGHT[colour], lw=1.2, label=label)
             else:
                 axes.errorbar(place + shift, mean, spread, fmt="o", ms=4, color=LIGHT[colour], capsize=2, label=label)
-        drawn.axes.legend(loc="best")
+        drawn.legend()
     return drawn.panel
 
 
@@ -82,7 +82,7 @@ def walks(walk: Traversal) -> Figure:
     panels = tuple(_walk(walk, row) for row in range(min(SHOWN, len(walk.latents))))
     moved = np.ptp(walk.means.reshape(len(walk.latents), len(walk.at), -1), axis=1).max(1)
     caption = (
-        f"Datum {walk.index} with one latent moved from {walk.at[0]:+.0f} to {walk.at[-1]:+.0f}, dark to light. "
+        f"Datum {walk.index} with one latent moved from {walk.at[0]:+.0f} to {walk.at[-1]:+.0f}, light to dark. "
         f"z{walk.latents[0]} moves some feature by {moved[0]:.2f}"
     )
     caption += f", z{walk.latents[-1]} by {moved[-1]:.2f} at most." if len(moved) > 1 else "."

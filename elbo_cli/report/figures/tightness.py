@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def bound_against_k(portrait: Portrait) -> Figure:
         axes.axhline(portrait.gap.elbo.mean, color=LIGHT["muted"], lw=1.0, ls=":", label="ELBO")
         axes.set_xscale("log", base=4)
         axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.legend(loc="lower right")
+        drawn.legend()
     return Figure("The bound against the number of draws", bound_caption(portrait), (drawn.panel,))
 
 
@@ -42,7 +43,7 @@ def bound_caption(portrait: Portrait) -> str:
     text = (
         f"From the ELBO ({portrait.gap.elbo.mean:.2f}, dotted) the bound climbs towards {known}, {level:.2f} nats "
         f"(dashed). "
-        f"With {q.samples} draws of q, the customary estimate, it is still {missing:.2f} below"
+        f"With {q.samples} draws of q, the customary estimate, it is still {missing:.3f} below"
     )
     text += f"; {_catching_up(ours, q.log_px.mean)} draws fitted to each posterior do as well"
     end = level - ours.log_px.mean
@@ -57,37 +58,44 @@ def _catching_up(found: GapFindings, bound: float) -> str:
 
 def weights(portrait: Portrait) -> Figure:
     """Histograms of log w - log p(x): a proposal equal to the posterior has all of them at 0."""
-    shifted = [w.log_w[name] - w.log_px for w in portrait.weights for name in w.log_w]
-    finite = np.concatenate(shifted)
-    finite = finite[np.isfinite(finite)]
-    low, high = float(np.quantile(finite, 0.005)), float(finite.max())
-    bins = np.linspace(low, high + 1e-6, 45)
-    panels = tuple(_histogram(w, bins) for w in portrait.weights)
-    return Figure("Log-weights of an easy, a typical and the worst datum", weights_caption(portrait.weights), panels)
+    q, ours = (np.concatenate([w.log_w[name] - w.log_px for w in portrait.weights]) for name in (Q, OURS))
+    low, high = float(np.quantile(q[np.isfinite(q)], 0.002)), float(max(q.max(), ours.max()))
+    panels = tuple(_histogram(w, np.linspace(low, high + 1e-6, 41)) for w in portrait.weights)
+    caption = weights_caption(portrait.weights, low)
+    return Figure("Log-weights of an easy, a typical and the worst datum", caption, panels)
 
 
 def _histogram(w: LogWeights, bins: "np.typing.NDArray[np.float64]") -> Panel:
     with drawing(f"weights-{w.role}", f"{w.role}: datum {w.index}, gap {w.gap:.2f}", "log w - log p(x), nats") as drawn:
         for name, log_w in w.log_w.items():
             colour, label = OF[name]
-            shown = np.clip(log_w - w.log_px, bins[0], bins[-1])
-            drawn.axes.hist(shown, bins.tolist(), color=LIGHT[colour], alpha=0.55, label=label)
+            drawn.axes.hist(
+                log_w - w.log_px, bins.tolist(), color=LIGHT[colour], alpha=0.55, histtype="stepfilled", label=label
+            )
         drawn.axes.axvline(0, color=LIGHT["ink"], lw=1, ls="--")
         drawn.axes.set_yscale("symlog", linthresh=10)
         drawn.axes.set_ylabel("draws")
-        drawn.axes.legend(loc="upper left")
+        drawn.legend()
     return drawn.panel
 
 
-def weights_caption(three: Sequence[LogWeights]) -> str:
+def _bars(drawn: Drawing, values: "np.typing.NDArray[Any]", bins: "np.typing.NDArray[np.float64]", name: str) -> None:
+    """A proposal's histogram, as one shape."""
+    colour, label = OF[name]
+    drawn.axes.hist(values, bins.tolist(), color=LIGHT[colour], alpha=0.55, histtype="stepfilled", label=label)
+
+
+def weights_caption(three: Sequence[LogWeights], low: float) -> str:
     """Where the weights of the worst datum lie, and how much the largest one holds."""
     easy, worst = three[0], three[-1]
     K, q, ours = len(worst.log_w[Q]), _largest(worst.log_w[Q]), _largest(worst.log_w[OURS])
+    outside = float(np.mean(np.concatenate([w.log_w[OURS] - w.log_px for w in three]) < low))
     return (
         "Draws from the true posterior would all stand at the dashed line. On average those of q stand the gap below "
         f"it: {easy.gap:.2f} nats for the easiest datum, {worst.gap:.2f} for the worst. What counts is the right end: "
         f"of {K} draws of q for the worst datum the largest weight alone holds {q:.0%} of their sum; of {K} fitted "
-        f"draws, {ours:.0%}."
+        f"draws, {ours:.0%}. {outside:.0%} of these lie left of what is shown: the share that is drawn from the prior, "
+        "in case a mode was missed."
     )
 
 
@@ -117,8 +125,7 @@ def _spread(portrait: Portrait, what: str) -> Panel:
     )
     with drawing(what, title, y="data") as drawn:
         for name, column in values.items():
-            colour, label = OF[name]
-            drawn.axes.hist(column, np.linspace(*ends, 36).tolist(), color=LIGHT[colour], alpha=0.55, label=label)
+            _bars(drawn, column, np.linspace(*ends, 36), name)
         _mark(drawn, what, portrait.curves[OURS].samples)
     return drawn.panel
 
@@ -126,7 +133,7 @@ def _spread(portrait: Portrait, what: str) -> Panel:
 def _mark(drawn: Drawing, what: str, K: int) -> None:
     if what == "khat":
         drawn.axes.axvline(threshold(K), color=LIGHT["ink"], lw=1, ls="--", label="threshold")
-    drawn.axes.legend(loc="best")
+    drawn.legend()
 
 
 def _column(rows: Sequence[GapRow], what: str) -> "np.typing.NDArray[np.float64]":
@@ -139,13 +146,11 @@ def reliability_caption(portrait: Portrait) -> str:
     q, ours = portrait.curves[Q], portrait.curves[OURS]
     above = [found.khat_above for found in (q, ours)]
     ess = [median(row.ess for row in found.rows) for found in (q, ours)]
-    share = "".join(
-        f"{s:.0%} of the data lie right of the threshold {threshold(found.samples):.2f} with {OF[name][1]}{end}"
-        for s, found, name, end in zip(above, (q, ours), (Q, OURS), (", ", ". "), strict=True)
-        if s is not None
-    )
+    named = zip(above, ("draws of q", "fitted draws"), strict=True)
+    share = "; ".join(f"with {name} that is {part:.0%} of the data" for part, name in named if part is not None)
     return (
-        f"Right of the dashed line a datum's weights are not shown to be reliable. {share}"
-        f"Of {q.samples} draws of q, half the data have fewer than {ess[0]:.0f} effective ones; of the fitted draws, "
+        f"Right of the dashed line, at {threshold(q.samples):.2f}, a datum's weights are not shown to be reliable: "
+        f"{share}. "
+        f"Of {q.samples} draws of q half the data have fewer than {ess[0]:.0f} effective ones; of the fitted draws, "
         f"fewer than {ess[1]:.0f}."
     )

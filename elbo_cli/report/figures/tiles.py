@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from elbo_cli.portrait.records import Array
 
 Bytes = NDArray[np.uint8]
-EDGE = 2  # pixels between two images of a strip
 PAPER = 128  # their grey
 
 
@@ -63,20 +62,21 @@ class Ink:
         return image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
 
 
-def joined(images: Sequence[Bytes], axis: int) -> Bytes:
-    """Images below (axis 0) or beside (axis 1) one another, with an edge between."""
+def joined(images: Sequence[Bytes], axis: int, gap: bool = True) -> Bytes:
+    """Images below (axis 0) or beside (axis 1) one another, with an edge between where a gap is wanted."""
     shape = list(images[0].shape)
-    shape[axis] = EDGE
+    shape[axis] = max(1, min(shape[:2]) // 16) if gap else 0
     edge = np.full(shape, PAPER, np.uint8)
     parts = [part for image in images for part in (image, edge)]
     return np.concatenate(parts[:-1], axis)
 
 
-def grid(images: Sequence[Bytes], columns: int) -> Bytes:
+def grid(images: Sequence[Bytes], columns: int, gap: bool = True) -> Bytes:
     """Images in rows of so many; the last row is filled with grey."""
     blank = np.full_like(images[0], PAPER)
     filled = [*images, *[blank] * (-len(images) % columns)]
-    return joined([joined(filled[i : i + columns], 1) for i in range(0, len(filled), columns)], 0)
+    rows = [joined(filled[i : i + columns], 1, gap) for i in range(0, len(filled), columns)]
+    return joined(rows, 0, gap)
 
 
 def png(image: Bytes, times: int = 1) -> bytes:

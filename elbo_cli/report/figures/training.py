@@ -32,7 +32,7 @@ def _curve(records: Sequence[EpochRecord], name: str, title: str) -> Panel:
                 drawn.axes.plot(*zip(*points, strict=True), style, color=LIGHT[colour], label=label)
                 everything += [value for epoch, value in points if epoch > EARLY * len(records)]
         settle(drawn.axes, everything)
-        drawn.axes.legend(loc="best")
+        drawn.legend()
     return drawn.panel
 
 
@@ -75,7 +75,7 @@ def ledger(records: Sequence[EpochRecord]) -> Figure | None:
     rows = [r for r in records if r.delta_log_px is not None and r.delta_gap is not None]
     if not rows:
         return None
-    epochs = [rows[0].epoch - 1, *(r.epoch for r in rows)]
+    epochs = [since(records, rows[0]), *(r.epoch for r in rows)]
     model = [0.0, *accumulate(r.delta_log_px or 0.0 for r in rows)]
     bound = [0.0, *accumulate(-(r.delta_gap or 0.0) for r in rows)]
     both = [m + b for m, b in zip(model, bound, strict=True)]
@@ -85,23 +85,24 @@ def ledger(records: Sequence[EpochRecord]) -> Figure | None:
         axes.fill_between(epochs, model, both, color=LIGHT["orange"], alpha=0.6, lw=0, label="tighter bound: -gap")
         axes.plot(epochs, both, color=LIGHT["ink"], lw=1.4, label="ELBO")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.legend(loc="best")
-    return Figure("Who did the work", ledger_caption(rows, records, model[-1], bound[-1]), (drawn.panel,))
+        drawn.legend()
+    return Figure("Who did the work", ledger_caption(rows, epochs[0], model[-1], bound[-1]), (drawn.panel,))
 
 
-def ledger_caption(rows: Sequence[EpochRecord], records: Sequence[EpochRecord], model: float, bound: float) -> str:
+def since(records: Sequence[EpochRecord], row: EpochRecord) -> int:
+    """The epoch that a row's changes are counted from: the one that was probed before it, or the beginning."""
+    return max((r.epoch for r in records if r.valid_gap is not None and r.epoch < row.epoch), default=0)
+
+
+def ledger_caption(rows: Sequence[EpochRecord], start: int, model: float, bound: float) -> str:
     """The two sums, and from where to where the gap went."""
-    gaps = [r.valid_gap for r in records if r.valid_gap is not None]
-    tighter = "fell" if gaps[-1] < gaps[0] else "rose"
+    last = rows[-1].valid_gap or 0.0
+    first = last + bound
     text = (
-        f"Of the {model + bound:+.1f} nats that the probe's ELBO moved after epoch {rows[0].epoch - 1}, {model:+.1f} "
-        f"are a "
-        f"better model (log p(x) itself moved) and {bound:+.1f} are the bound: the gap {tighter} from {gaps[0]:.1f} to "
-        f"{gaps[-1]:.1f} nats. "
+        f"Of the {model + bound:+.2f} nats that the probe's ELBO moved after epoch {start}, {model:+.2f} are a better "
+        f"model (log p(x) itself moved) and {bound:+.2f} are the bound: the gap "
+        f"{'fell' if last < first else 'rose'} from {first:.2f} to {last:.2f} nats."
     )
-    if bound < 0:
-        text += (
-            "A growing gap is a loss: the orange band is what the encoder did not keep up with, and the ELBO "
-            "lies below the blue."
-        )
-    return text
+    if bound >= 0:
+        return text
+    return text + " The orange band is what the encoder did not keep up with: the ELBO gained less than log p(x) did."

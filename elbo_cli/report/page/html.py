@@ -1,5 +1,6 @@
 """Pieces of the page. Every text passes through `text`, which escapes it; drawings and pictures are our own."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Section:
 def text(words: object) -> str:
     """Words as HTML: nothing in them is markup, and control characters are shown as such."""
     return escape(shown(str(words)))
+
+
+def prose(words: object) -> str:
+    """The same, with minus signs where a number is negative."""
+    return re.sub(r"(?<![\w.-])-(?=\d)", "\u2212", text(words))
 
 
 def page(title: str, head: str, sections: Sequence[Section], foot: str) -> str:
@@ -55,16 +61,16 @@ def cards(*things: Figure | Gallery | None) -> str:
 
 def _card(thing: Figure | Gallery) -> str:
     if isinstance(thing, Gallery):
-        return _figure(
-            thing.title, thing.caption, f'<div class="{thing.kind}">{"".join(map(_tile, thing.tiles))}</div>', 2
-        )
+        tiles = "".join(_tile(tile) for tile in thing.tiles)
+        body = f'<div class="{thing.kind}">{tiles}</div>'
+        return _figure(thing.title, thing.caption, body, 2 if thing.kind == "tiles" else 1)
     drawings = "".join(_labelled(panel.svg, thing.title) for panel in thing.panels)
     return _figure(thing.title, thing.caption, f'<div class="panels">{drawings}</div>', len(thing.panels))
 
 
 def _figure(title: str, caption: str, body: str, count: int) -> str:
-    wide = f' class="wide" style="--count: {count}"' if count > 1 else ""
-    return f"<figure{wide}><h3>{text(title)}</h3>{body}<figcaption>{text(caption)}</figcaption></figure>"
+    wide = f' class="wide" style="--count: {count}"' if count > 1 else ' class="lone"'
+    return f"<figure{wide}><h3>{text(title)}</h3>{body}<figcaption>{prose(caption)}</figcaption></figure>"
 
 
 def _labelled(svg: str, title: str) -> str:
@@ -72,7 +78,7 @@ def _labelled(svg: str, title: str) -> str:
 
 
 def _tile(tile: Tile) -> str:
-    note = f"<span>{text(tile.note)}</span>" if tile.note else ""
+    note = f"<span>{prose(tile.note)}</span>" if tile.note else ""
     source = f"data:image/png;base64,{b64encode(tile.png).decode()}"
     return f'<div><img src="{source}" alt="{text(tile.instead)}">{note}</div>'
 
@@ -80,7 +86,7 @@ def _tile(tile: Tile) -> str:
 def numbers(cells: Iterable[tuple[str, str, str]]) -> str:
     """Name, number and a remark, as a row of cards."""
     body = "".join(
-        f"<div><dt>{text(name)}</dt><dd>{text(value)}<small>{text(remark)}</small></dd></div>"
+        f"<div><dt>{text(name)}</dt><dd>{prose(value)}<small>{prose(remark)}</small></dd></div>"
         for name, value, remark in cells
     )
     return f'<dl class="numbers">{body}</dl>'
@@ -89,7 +95,7 @@ def numbers(cells: Iterable[tuple[str, str, str]]) -> str:
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table that a phone can push sideways."""
     head = "".join(f"<th>{text(name)}</th>" for name in heads)
-    body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{prose(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

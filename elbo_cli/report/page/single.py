@@ -101,9 +101,12 @@ def _bar(portrait: Portrait) -> str:
     elbo, gap, log_px = (e.mean for e in (portrait.gap.elbo, portrait.gap.gap, portrait.gap.log_px))
     share = max(0.0, min(1.0, gap / max(abs(elbo), 1e-9)))
     least = "" if portrait.gap.verdict.resolved else "at least "
-    says = (f"ELBO {elbo:.2f}", f"gap {least}{gap:.2f}", f"log p(x) {least}{log_px:.2f}")
-    ends = "".join(f"<span>{html.text(words)}</span>" for words in says)
-    return f'<div class="bar"><i style="width: {100 * share:.2f}%"></i></div><div class="ends">{ends}</div>'
+    says = f"gap {least}{gap:.2f}, up to log p(x) {least}{log_px:.2f}"
+    zero = "<span>0</span>" if log_px < 0 else ""  # a density may lie above it
+    return (
+        f'<div class="bar"><i style="width: {100 * share:.2f}%"></i></div>'
+        f'<p class="ends"><span>{html.prose(f"ELBO {elbo:.2f}")} <b>{html.prose(says)}</b></span>{zero}</p>'
+    )
 
 
 def _numbers(portrait: Portrait) -> str:
@@ -135,7 +138,7 @@ def _verdict(portrait: Portrait) -> str:
     if sure.log_px_at_least is not None and not portrait.exact:
         certain = f"With probability {1 - sure.delta:.0%} the mean log p(x) of these data is above"
         words += f" {certain} {sure.log_px_at_least:.2f}."
-    return f'<div class="verdict {html.text(said.word)}"><b>{html.text(said.word)}</b> {html.text(words)}</div>'
+    return f'<div class="verdict {html.text(said.word)}"><b>{html.text(said.word)}</b> {html.prose(words)}</div>'
 
 
 def reproduce(subject: Subject) -> str:

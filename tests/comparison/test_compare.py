@@ -24,6 +24,8 @@ def entry(run: str, elbo: torch.Tensor, **settings: Any) -> Entry:
         reconstruction=Estimate(mean + 1, 0.1),
         kl=Estimate(1.0, 0.0),
         latents=2,
+        layers=(2,),
+        active_per_layer=(2,),
         active_units=2,
         kl_per_latent=(0.5, 0.5),
         bits_per_dim=None,

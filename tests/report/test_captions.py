@@ -53,7 +53,8 @@ def test_the_curves_say_how_train_and_validation_end(train: float, says: str) ->
 def evaluation(kl: tuple[float, ...], active: tuple[bool, ...]) -> Evaluation:
     one = Estimate(0.0, 0.0)
     return Evaluation(
-        data="", split="test", examples=1, elbo=one, reconstruction=one, kl=one, latents=len(kl),
+        data="", split="test", examples=1, elbo=one, reconstruction=one, kl=one, latents=len(kl), layers=(len(kl),),
+        active_per_layer=(sum(active),),
         active_units=sum(active), kl_per_latent=kl, bits_per_dim=None, rows=(), active=active,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.worker import serve, wanted
-from elbo_cli.commands.training import _session
+from elbo_cli.commands.training import Asked, _session
 from elbo_cli.journal import journal
 from elbo_cli.report.live import watch
 from elbo_cli.screen import Screen
@@ -24,6 +24,6 @@ overrides = [
 ]
 folder = Path(tempfile.mkdtemp())
 (folder / "speed.yaml").write_text("seed: 0\n")
-session = _session(folder / "speed.yaml", overrides, folder / "run", None, "cpu")
+session = _session(Asked(folder / "speed.yaml", tuple(overrides), folder / "run", device="cpu"))
 epochs = watch(journal(session), Screen(False).console, 1000, 0, None)
 serve(lambda: next(epochs) and None)

@@ -1,7 +1,7 @@
 """The one seam: names in a config become objects, all of them before any file is made."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from elbo_cli.training.adam import Adam, AdamW
 from elbo_cli.training.experiment import Experiment, Objective, Optimizer, Plan, Probed, Progress, Step
 from elbo_cli.training.fused.networks import fits
 from elbo_cli.training.fused.step import FusedStep
+from elbo_cli.training.sides import UPDATES, refuse_shared
 from elbo_cli.training.step import PlainStep
 from elbo_cli.training.warmup import warm_up
 
@@ -39,6 +40,8 @@ def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment
     model = open_model(config, data.shape, data.train).to(device)
     for split in (data.train, data.valid, data.test):
         refuse_unsupported(model.visible, split)
+    if config.train.update == "encoder":
+        refuse_shared(model)
     plan, objective = _plan(config), _objective(config.objective)
     optimizer = _optimizer(config.optim, model)
     probe = Probe(
@@ -48,12 +51,13 @@ def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment
         model=model,
         data=data.to(device),
         optimizer=optimizer,
-        step=_step_of(model, optimizer, objective, plan, config.train.step),
+        step=_step_of(model, optimizer, objective, plan, config.train.step if config.train.update == "both" else "plain"),
         objective=objective,
         plan=plan,
         seed=config.seed,
         device=device,
         probe=probe if plan.gap_every else None,
+        turns=choose(UPDATES, config.train.update, "update")(config.train.encoder_steps),
     )
 
 
@@ -177,6 +181,36 @@ def restore(experiment: Experiment, checkpoint: Checkpoint) -> Progress:
         )
     unpack(experiment.optimizer, checkpoint.moments())
     return Progress(header.last, header.best, Probed(*header.probed) if header.probed else None)
+
+
+def begin_with(experiment: Experiment, config: configs.Config, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights, and nothing else of it, into an experiment that has not begun.
+
+    Raises:
+        UserError: the model is another; the sentence says which keys of the config make it so.
+    """
+    theirs, ours = checkpoint.weights(), experiment.model.state_dict()
+    odd = [name for name in ours | theirs if _shape(ours, name) != _shape(theirs, name)]
+    if odd:
+        raise UserError(
+            f"{checkpoint.path} holds another model: {odd[0]} is {_shape(theirs, odd[0])} there and "
+            f"{_shape(ours, odd[0])} here. {_differing(config, checkpoint)}"
+        )
+    experiment.model.load_state_dict(theirs)
+
+
+def _differing(config: configs.Config, checkpoint: Checkpoint) -> str:
+    """What makes two models differ, as a sentence, and its cure."""
+    old, new = configs.flat(configs.loads(checkpoint.header.config, source=str(checkpoint.path))), configs.flat(config)
+    keys = [key for key in old | new if key.startswith("model.") and old.get(key) != new.get(key)]
+    if not keys:
+        return "Its data had another shape: give data of that one."
+    told = ", ".join(f"{key}={old.get(key)}" for key in keys)
+    return f"There it was {told}: give that, or leave --config out to take the checkpoint's own."
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> str:
+    return str(list(weights[name].shape)) if name in weights else "nothing"
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from elbo_cli import __version__, build, checkpoint
 from elbo_cli import config as configs
-from elbo_cli.checkpoint import Header
+from elbo_cli.checkpoint import Checkpoint, Header
 from elbo_cli.errors import UserError
 from elbo_cli.files import write_whole
 from elbo_cli.records import EpochRecord, Tick
@@ -31,16 +31,29 @@ class Session:
     experiment: Experiment
     folder: RunFolder
     past: Progress = BEGINNING
+    origin: Checkpoint | None = None  # whose weights it begins with
 
 
-def start(config: configs.Config, name: str, out: Path | None, device: torch.device) -> Session:
+def start(
+    config: configs.Config, name: str, out: Path | None, device: torch.device, origin: Checkpoint | None = None
+) -> Session:
     """A new run. Everything that can be wrong is found before its folder is made.
 
+    Args:
+        config: of the run.
+        name: for its folder, where `out` is None.
+        out: its folder.
+        device: where to work.
+        origin: a checkpoint whose weights it begins with; moments, epochs and the rest begin anew.
+
     Raises:
-        UserError: config, data or folder cannot be used.
+        UserError: config, data, folder or checkpoint cannot be used.
     """
     folder = new_folder(out, name, configs.dump(config))
-    return Session(config, build.experiment(config, device), folder)
+    experiment = build.experiment(config, device)
+    if origin is not None:
+        build.begin_with(experiment, config, origin)
+    return Session(config, experiment, folder, origin=origin)
 
 
 def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Session:
@@ -98,6 +111,8 @@ def journal(session: Session) -> Iterator[EpochRecord | Tick]:
     with folder.locked():
         folder.mend(session.past.last)
         _describe(session)
+        if session.origin is not None:  # a run that is killed in its first epoch begins with the same weights again
+            _save(session, session.past, digest)
         for event in fit(experiment, session.past):
             if isinstance(event, Tick):
                 yield event
@@ -111,7 +126,7 @@ def journal(session: Session) -> Iterator[EpochRecord | Tick]:
 def _describe(session: Session) -> None:
     """Write config and manifest once, and the config again where a resumed run is to go on for longer."""
     folder, config = session.folder, configs.dump(session.config)
-    if session.past.last.epoch == 0:
+    if not folder.manifest.exists():
         folder.create(config, manifest(session))
     elif folder.config.read_text(encoding="utf-8") != config:
         write_whole(folder.config, config)
@@ -140,6 +155,14 @@ def manifest(session: Session) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
+        "init": _origin(session.origin),
         "parameters": sum(p.numel() for p in experiment.model.parameters()),
         "data": {s.name: {"source": s.source, "examples": len(s), "digest": s.digest()} for s in splits},
     }
+
+
+def _origin(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """Where the weights began, in the manifest."""
+    if checkpoint is None:
+        return None
+    return {"checkpoint": str(checkpoint.path), "epoch": checkpoint.header.last.epoch}

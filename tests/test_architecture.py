@@ -23,6 +23,7 @@ from elbo_cli.models.networks import INITS, KINDS
 from elbo_cli.models.perceptrons import mlp
 from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
+from elbo_cli.training.sides import UPDATES
 from elbo_cli.training.warmup import WARM_UPS
 
 ROOT = Path(elbo_cli.__file__).parent
@@ -224,6 +225,7 @@ def test_the_command_line_opens_without_torch() -> None:
         (sections.Bound, BOUNDS),
         (sections.Gradient, GRADIENTS),
         (sections.WarmUp, WARM_UPS),
+        (sections.Update, UPDATES),
         (sections.Likelihood, LIKELIHOODS),
         (sections.Posterior, POSTERIORS),
         (sections.Prior, PRIORS),

@@ -1,25 +1,38 @@
 """`elbo train`."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
 from elbo_cli import config as configs
+from elbo_cli.checkpoint import read
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.journal import Session, journal, resume, start
 from elbo_cli.report.live import watch
 from elbo_cli.report.training import closing, implied_beta, training_json
+from elbo_cli.runs import checkpoint_path
 from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen, Stopped
 
 
-def run_training(
-    screen: Screen, config: Path | None, overrides: Sequence[str], out: Path | None, resumed: Path | None, device: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user asked of `elbo train`, as typed."""
+
+    config: Path | None
+    overrides: tuple[str, ...]
+    out: Path | None
+    resume: Path | None = None
+    init: str | None = None
+    device: str = "auto"
+
+
+def run_training(screen: Screen, asked: Asked) -> None:
     """`elbo train`."""
-    session = _session(config, overrides, out, resumed, device)
+    session = _session(asked)
     screen.say(f"{session.folder.path}: {_scale(session)}")
     for remark in _remarks(session):
         screen.say(remark)
@@ -37,18 +50,23 @@ def run_training(
     screen.emit(training_json(session.folder, records[-1], best))
 
 
-def _session(
-    config: Path | None, overrides: Sequence[str], out: Path | None, resumed: Path | None, device: str
-) -> Session:
-    if resumed is not None:
-        if config is not None or out is not None:
-            raise UserError("--resume takes the run's own config and folder: leave --config and --out out.")
-        return resume(resumed, overrides, open_device(device))
-    if config is None:
-        meant = [f" Did you mean --config {o}?" for o in overrides if o.endswith((".yaml", ".yml"))]
-        hint = meant[0] if meant else ""
-        raise UserError(f"Nothing to train: give --config FILE (elbo init writes one), or --resume RUN.{hint}")
-    return start(configs.load(config, overrides), config.stem, out, open_device(device))
+def _session(asked: Asked) -> Session:
+    device = open_device(asked.device)
+    if asked.resume is not None:
+        if asked.config is not None or asked.out is not None or asked.init is not None:
+            raise UserError("--resume takes the run's own config and folder: leave --config, --out and --init out.")
+        return resume(asked.resume, asked.overrides, device)
+    origin = None if asked.init is None else read(checkpoint_path(asked.init))
+    if asked.config is not None:
+        return start(configs.load(asked.config, asked.overrides), asked.config.stem, asked.out, device, origin)
+    if origin is not None:
+        config = configs.loads(origin.header.config, source=str(origin.path), overrides=asked.overrides)
+        return start(config, config.data.name, asked.out, device, origin)
+    meant = [f" Did you mean --config {o}?" for o in asked.overrides if o.endswith((".yaml", ".yml"))]
+    hint = meant[0] if meant else ""
+    raise UserError(
+        f"Nothing to train: give --config FILE (elbo init writes one), --init CHECKPOINT, or --resume RUN.{hint}"
+    )
 
 
 def _scale(session: Session) -> str:
@@ -62,6 +80,8 @@ def _scale(session: Session) -> str:
 
 def _remarks(session: Session) -> Iterator[str]:
     """What a user should know of the objective before it is climbed."""
+    if session.origin is not None:
+        yield f"Begins with the weights of {session.origin.path}, epoch {session.origin.header.last.epoch}."
     model, beta = session.experiment.model, session.config.objective.beta
     variance = model.visible.variance()
     if variance is not None:

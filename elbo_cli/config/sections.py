@@ -22,6 +22,7 @@ Norm = Literal["none", "layer", "group", "weight"]
 Bound = Literal["elbo", "iwae"]
 Gradient = Literal["standard", "stl", "dreg"]
 WarmUp = Literal["linear", "sigmoid", "cyclical"]
+Update = Literal["both", "encoder", "decoder", "alternate"]
 Optimiser = Literal["adam", "adamw"]
 Step = Literal["auto", "plain"]
 Schedule = Literal["constant", "cosine", "step", "burda"]
@@ -291,6 +292,12 @@ class Train(Section):
     epochs: Count = Field(100, description="passes over the training data")
     batch_size: Count = Field(100, description="examples in a step")
     step: Step = Field("auto", description="auto: written out by hand where that applies; plain: always by autograd")
+    update: Update = Field(
+        "both", description="what a step moves: encoder closes the gap and leaves log p(x), decoder raises log p(x)"
+    )
+    encoder_steps: Annotated[Count, Only("update", ("alternate",))] = Field(
+        1, description="steps of the encoder before each of the decoder"
+    )
     patience: Count | None = Field(
         None, description="stop after so many epochs without a better validation; null: never"
     )

@@ -39,3 +39,7 @@ class VAE(nn.Module):
         if layers is None or type(self.visible) is not Bernoulli:  # a heir of it has a density of its own
             return self.likelihood(z).log_prob(x)
         return binary.log_px_z(layers, x, z, lambda x, z: self.likelihood(z).log_prob(x))
+
+    def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """What q(z | x) is made of, and what p(x | z) and p(z) are made of."""
+        return [self.encoder, self.family], [self.decoder, self.latent, self.visible]

@@ -10,6 +10,7 @@ from torch import Tensor
 from elbo_cli.data.split import Dataset
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import EpochRecord
+from elbo_cli.training.sides import UPDATES, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Experiment:
     seed: int
     device: torch.device
     probe: Callable[[], Probed] | None = None
+    turns: Turns = field(default_factory=lambda: UPDATES["both"](1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from elbo_cli.evaluation import measure
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
+from elbo_cli.training.sides import moving
 
 CELLS = 2**20  # values fetched together: 4 MB as float32
 BATCHES_A_TICK = 50  # batches between two looks at the losses: a look waits for the device
@@ -65,8 +66,10 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
     sums = torch.zeros(4, dtype=torch.float64, device=experiment.device)
     done, batches = 0, _batches(experiment)
     for stretch in torch.split(order, BATCHES_A_TICK * plan.batch_size):
+        before = (epoch - 1) * batches + done  # steps since the beginning
         with noise(experiment.seed, "train", epoch, done, device=experiment.device):
-            rows = torch.stack([experiment.step(x, beta) for x in _visited(split, stretch, plan.batch_size)])
+            visited = enumerate(_visited(split, stretch, plan.batch_size))
+            rows = torch.stack([_step(experiment, x, beta, before + i) for i, x in visited])
         _insist_on_finite(rows, epoch, done)
         sums += rows.sum(0)
         done += len(rows)
@@ -83,6 +86,12 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
         train_kl=divergence,
         train_bound=None if objective.bound == "elbo" else bound,
     )
+
+
+def _step(experiment: Experiment, x: Tensor, beta: float, number: int) -> Tensor:
+    """One step of whoever's turn it is; see `Step` for what it returns."""
+    with moving(experiment.model, experiment.turns(number)):
+        return experiment.step(x, beta)
 
 
 def _implied(experiment: Experiment, beta: float) -> float | None:

@@ -51,7 +51,9 @@ def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment
         model=model,
         data=data.to(device),
         optimizer=optimizer,
-        step=_step_of(model, optimizer, objective, plan, config.train.step if config.train.update == "both" else "plain"),
+        step=_step_of(
+            model, optimizer, objective, plan, config.train.step if config.train.update == "both" else "plain"
+        ),
         objective=objective,
         plan=plan,
         seed=config.seed,

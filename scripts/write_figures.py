@@ -57,7 +57,9 @@ def curve(axes: Axes, exact: float, found: dict[str, dict[str, Any]]) -> None:
             [point[key] if point[key] is not None else 0.0 for point in answer["curve"]] for key in ("k", "bound", "se")
         )
         axes.errorbar(k, bound, yerr=[2 * each for each in se], color=colour, marker="o", markersize=4, label=name)
-    axes.set(xscale="log", xlabel="k draws", ylabel="L_k, nats per datum", title="180 test digits, ± 2 Monte Carlo errors")
+    axes.set(
+        xscale="log", xlabel="k draws", ylabel="L_k, nats per datum", title="180 test digits, ± 2 Monte Carlo errors"
+    )
     axes.set_xticks(TICKS, [str(each) for each in TICKS])
     axes.minorticks_off()
     axes.legend(frameon=False, loc="lower right")

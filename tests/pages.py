@@ -1,14 +1,15 @@
 """A page of docs/ as a test reads it: fenced blocks with the HTML comment before each, and the prose between them.
 
-    ```sh        commands, typed in order in a folder of the page's own
-    ```text      what the commands before it print; `...` stands for lines left out
-    ```python    a file, if its first line is `# name.py`; else a program that is run
-    ```yaml      a file, if its first line is `# name.yaml`
-    <!-- not run: REASON -->      before a block that is only read
-    <!-- exit: N -->              before commands that end with that code
-    <!-- table: RUN -->           before the table that a terminal shows of a run
-    <!-- file: PATH -->           before a block that is a file of the repository, or the beginning of one
-    <!-- figure: A = B - C -->    a figure of the prose that follows from two printed ones
+```sh        commands, typed in order in a folder of the page's own
+```text      what the commands before it print; `...` stands for lines left out
+```python    a file, if its first line is `# name.py`; else a program that is run
+```yaml      a file, if its first line is `# name.yaml`
+<!-- not run: REASON -->      before a block that is only read
+<!-- needs: PACKAGE -->       before commands that are only read where a package is missing, with what they print
+<!-- exit: N -->              before commands that end with that code
+<!-- table: RUN -->           before the table that a terminal shows of a run
+<!-- file: PATH -->           before a block that is a file of the repository, or the beginning of one
+<!-- figure: A = B - C -->    a figure of the prose that follows from two printed ones
 """
 
 import re

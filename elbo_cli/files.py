@@ -37,14 +37,14 @@ def write_whole(path: Path, content: bytes | str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def append(path: Path, line: str) -> None:
-    """Add a line to the end of a file and flush it to the disk.
+def append(path: Path, line: bytes | str) -> None:
+    """Add a line, or bytes, to the end of a file and flush it to the disk.
 
     Raises:
         RunError: the system refuses.
     """
-    with sentences(path, "write"), path.open("a", encoding="utf-8", newline="") as file:
-        file.write(line)
+    with sentences(path, "write"), path.open("ab") as file:
+        file.write(line.encode() if isinstance(line, str) else line)
         file.flush()
         os.fsync(file.fileno())
 

@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from elbo_cli import __version__, build, checkpoint
+from elbo_cli import __version__, build, checkpoint, events
 from elbo_cli import config as configs
 from elbo_cli.checkpoint import Checkpoint, Header
 from elbo_cli.errors import UserError
-from elbo_cli.files import write_whole
+from elbo_cli.files import append, write_whole
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runs import RunFolder, new_folder, old_folder
 from elbo_cli.training.experiment import BEGINNING, Experiment, Progress
 from elbo_cli.training.loop import fit
 
-EXTENDABLE = ("train.epochs", "train.patience")  # what may differ when a run is resumed
+EXTENDABLE = ("train.epochs", "train.patience", "train.log_to")  # what may differ when a run is resumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ def start(
     Raises:
         UserError: config, data, folder or checkpoint cannot be used.
     """
+    _refuse_logs(config)
     folder = new_folder(out, name, configs.dump(config))
     experiment = build.experiment(config, device)
     if origin is not None:
@@ -61,7 +62,8 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
 
     Args:
         path: its folder.
-        overrides: `train.epochs=N` or `train.patience=N`, to train for longer. Nothing else may change.
+        overrides: `train.epochs=N` or `train.patience=N`, to train for longer, or `train.log_to`; nothing else may
+            change.
         device: where to work.
 
     Raises:
@@ -69,6 +71,7 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
     """
     folder = old_folder(path)
     config = configs.load(folder.config, overrides)
+    _refuse_logs(config)
     if not folder.last.exists():  # killed before its first epoch was whole
         _refuse_changes(configs.load(folder.config), config)
         return Session(config, build.experiment(config, device), folder)
@@ -79,6 +82,11 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
     return Session(config, experiment, folder, build.restore(experiment, kept))
 
 
+def _refuse_logs(config: configs.Config) -> None:
+    if "tensorboard" in config.train.log_to:
+        events.refuse_missing()
+
+
 def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
     """Insist that only what may differ differs; also where somebody edited the run's own config.yaml."""
     old, new = configs.flat(before), configs.flat(after)
@@ -87,7 +95,7 @@ def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
     if stray:
         raise UserError(
             f"A resumed run keeps its config, and this would change {'; '.join(stray)}. "
-            f"Only {' and '.join(EXTENDABLE)} may change. For anything else start a new run."
+            f"Only {', '.join(EXTENDABLE)} may change. For anything else start a new run."
         )
     if "train.epochs" in changed and after.optim.schedule in ("cosine", "burda"):
         raise UserError(
@@ -113,14 +121,29 @@ def journal(session: Session) -> Iterator[EpochRecord | Tick]:
         _describe(session)
         if session.origin is not None:  # a run that is killed in its first epoch begins with the same weights again
             _save(session, session.past, digest)
+        log = _logging(session)
         for event in fit(experiment, session.past):
             if isinstance(event, Tick):
                 yield event
                 continue
             record, progress = event
             _save(session, progress, digest)
-            folder.log(record)
+            log(record)
             yield record
+
+
+def _logging(session: Session) -> Callable[[EpochRecord], None]:
+    """What writes an epoch's record down, wherever the config wants it."""
+    folder = session.folder
+    if "tensorboard" not in session.config.train.log_to:
+        return folder.log
+    started = folder.begin_events()
+
+    def log(record: EpochRecord) -> None:
+        folder.log(record)
+        append(folder.events, events.events([record], started))
+
+    return log
 
 
 def _describe(session: Session) -> None:

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 
+from elbo_cli import events
 from elbo_cli.columns import csv_text
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.files import append, make_folder, refuse_place, sweep, write_whole
@@ -52,9 +53,15 @@ class RunFolder:
         """The weights of the epoch with the best validation bound."""
         return self.path / "best.safetensors"
 
+    @property
+    def events(self) -> Path:
+        """The same rows for TensorBoard, where they were asked for."""
+        return self.path / "tensorboard" / events.FILE
+
     def files(self) -> list[Path]:
         """The files that are there."""
-        return [path for path in (self.config, self.manifest, self.metrics, self.last, self.best) if path.exists()]
+        paths = (self.config, self.manifest, self.metrics, self.events, self.last, self.best)
+        return [path for path in paths if path.exists()]
 
     def create(self, config: str, manifest: dict[str, Any]) -> None:
         """Write config and manifest.
@@ -96,6 +103,28 @@ class RunFolder:
             RunError: the system refuses.
         """
         append(self.metrics, csv_text([record], None if self.metrics.exists() else EpochRecord))
+
+    def begin_events(self) -> float:
+        """Write the events of all rows anew, the same bytes as before: so they are never apart, whatever was killed.
+
+        Returns:
+            when the run began, seconds since 1970.
+
+        Raises:
+            RunError: the system refuses.
+        """
+        started = self._started()
+        make_folder(self.events.parent)
+        sweep(self.events.parent)
+        write_whole(self.events, events.beginning(started) + events.events(self.records(), started))
+        return started
+
+    def _started(self) -> float:
+        """What the manifest says; where somebody has changed it, its own time."""
+        try:
+            return datetime.fromisoformat(json.loads(self.manifest.read_text("utf-8"))["started"]).timestamp()
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.metrics.stat().st_mtime if self.metrics.exists() else 0.0
 
     def mend(self, last: EpochRecord) -> None:
         """Bring metrics.csv to the epoch of the last checkpoint, which is written first: a row at most is missing.

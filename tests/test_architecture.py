@@ -89,7 +89,15 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.runtime",
     },
     "elbo_cli.portrait.records": {"numpy", "elbo_cli.records"},
-    "elbo_cli.runs": {"filelock", "elbo_cli.columns", "elbo_cli.errors", "elbo_cli.files", "elbo_cli.records"},
+    "elbo_cli.events": {"tensorboardX", "elbo_cli.errors", "elbo_cli.records"},
+    "elbo_cli.runs": {
+        "filelock",
+        "elbo_cli.events",
+        "elbo_cli.columns",
+        "elbo_cli.errors",
+        "elbo_cli.files",
+        "elbo_cli.records",
+    },
     "elbo_cli.report": {
         "rich",
         "yaml",

@@ -37,6 +37,7 @@ Latents = Annotated[int, Field(ge=1, le=4096)]
 Layers = Annotated[tuple[Latents, ...], Strict(False), Field(min_length=1)]
 Sizes = Annotated[tuple[Count, ...], Strict(False)]  # a YAML list; its items stay strict
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Logs = Annotated[tuple[Literal["csv", "tensorboard"], ...], Strict(False)]
 Pair = Annotated[tuple[Rate, Rate], Strict(False)]
 
 BINARIZE = "pixels to 0 and 1: not at all, at 1/2, drawn once, or drawn at every visit"
@@ -304,6 +305,17 @@ class Train(Section):
     gap_every: Whole = Field(1, description="epochs from one measurement of the gap to the next; 0: never")
     gap_samples: int = Field(32, ge=2, le=MOST, description="draws for each datum when the gap is measured")
     gap_examples: Count = Field(200, description="validation examples on which the gap is measured")
+    log_to: Logs = Field(("csv",), description="where epochs are written: metrics.csv always, TensorBoard's events too")
+
+    @field_validator("log_to")
+    @classmethod
+    def _metrics_are_always_written(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "csv" not in value or len(set(value)) != len(value):
+            raise ValueError(
+                f"found {written(value)}, allowed [csv] or [csv, tensorboard]: metrics.csv is what a run is "
+                "resumed and reported from."
+            )
+        return value
 
 
 class Config(Section):

@@ -2,11 +2,12 @@
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from importlib.util import find_spec
 from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from elbo_cli.columns import cell, csv_text, titles
 from elbo_cli.errors import UserError, need_extra, shown
@@ -23,7 +24,7 @@ def write_rows(path: Path, rows: Sequence[Any], record: type) -> None:
         RunError: the system refuses.
     """
     refuse_path(path)
-    write_whole(path, _parquet(rows) if path.suffix == ".parquet" else csv_text(rows, record))
+    write_whole(path, _parquet(rows, record) if path.suffix == ".parquet" else csv_text(rows, record))
 
 
 def refuse_path(path: Path) -> None:
@@ -39,12 +40,21 @@ def refuse_path(path: Path) -> None:
         raise need_extra("pyarrow", "parquet", "A table as Parquet")
 
 
-def _parquet(rows: Sequence[Any]) -> bytes:
+def _parquet(rows: Sequence[Any], record: type) -> bytes:
+    """Columns and their types are the record's, whatever the rows hold: also where a column is empty, or all are."""
     import pandas as pd
 
     buffer = BytesIO()
-    pd.DataFrame([asdict(row) for row in rows]).to_parquet(buffer, index=False)
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=titles(record))
+    frame.astype({f.name: _dtype(f.type) for f in fields(record)}).to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _dtype(kind: Any) -> str:
+    """Pandas' name for a field's type; what may be None may be missing."""
+    kinds = get_args(kind) or (kind,)
+    whole = "Int64" if NoneType in kinds else "int64"
+    return "float64" if float in kinds else whole if int in kinds else "string"
 
 
 def tame_csv(rows: Iterable[Any], record: type) -> str:

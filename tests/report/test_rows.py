@@ -1,0 +1,54 @@
+"""Tables for other programs: one line of pandas reads them, and their schema is the record's, whatever they hold."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from elbo_cli.columns import titles
+from elbo_cli.records import EpochRecord, EvaluationRow, GapRow, SplitRow
+from elbo_cli.report.rows import write_rows
+from elbo_cli.runs import RunFolder
+
+RECORDS = [EpochRecord, EvaluationRow, GapRow, SplitRow]
+
+
+def filled(record: Any) -> Any:
+    """A row that has something in every column."""
+    return record(**{f.name: 3 if int in (f.type, *getattr(f.type, "__args__", ())) else -1.5 for f in fields(record)})
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_the_schema_of_a_parquet_table_is_its_records_whatever_the_rows_hold(record: Any, tmp_path: Path) -> None:
+    schemas = []
+    for rows in ([filled(record)], [record()], [record(), filled(record)], []):
+        write_rows(tmp_path / "rows.parquet", rows, record)
+        schemas.append(pq.read_schema(tmp_path / "rows.parquet").remove_metadata())
+    assert schemas[0].names == titles(record)
+    assert all(schema == schemas[0] for schema in schemas), schemas
+    assert {str(kind) for kind in schemas[0].types} <= {"int64", "double", "string", "large_string"}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_one_line_of_pandas_reads_the_rows_back_to_the_last_bit(ending: str, tmp_path: Path) -> None:
+    rows = [replace(filled(GapRow), index=i, elbo=-100 / 3 + i) for i in range(3)]
+    write_rows(tmp_path / f"rows.{ending}", rows, GapRow)
+    table = (pd.read_csv if ending == "csv" else pd.read_parquet)(tmp_path / f"rows.{ending}")
+    assert list(table.columns) == titles(GapRow)
+    assert table["elbo"].tolist() == [row.elbo for row in rows]
+    assert table["index"].tolist() == [0, 1, 2]
+
+
+def test_one_line_of_pandas_reads_metrics_and_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for record in (EpochRecord(epoch=1, train_elbo=-1 / 3), EpochRecord(epoch=2, train_elbo=-0.1, valid_elbo=-0.2)):
+        run.log(record)
+    table = pd.read_csv(run.metrics)
+    assert list(table.columns) == titles(EpochRecord)
+    assert table["train_elbo"].tolist() == [-1 / 3, -0.1]
+    assert table["valid_elbo"].isna().tolist() == [True, False]
+    assert pa.Schema.from_pandas(table).field("epoch").type == pa.int64()

@@ -122,6 +122,8 @@ KEYS: dict[str, dict[str, str]] = {
         **{f"{name}.se": "its standard error across data" for name in MEANS},
         "active_units": "latents whose posterior mean varies by more than 0.01",
         "latents": "how many there are",
+        "layers[]": "how many in each stochastic layer",
+        "active_per_layer[]": "how many of them are active",
         "kl_per_latent[]": "the KL of each latent, nats",
         "bits_per_dim": "where the data have declared levels",
         "samples": "draws of q for each datum",

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel, weigh
-from elbo_cli.gap.proposals.laplace import cholesky, value_and_slope
+from elbo_cli.gap.proposals.block import cholesky
+from elbo_cli.gap.proposals.sight import value_and_slope
 from elbo_cli.models.normals import FullNormal, apply
 
 JUDGES = 128  # draws on which the ends of a climb are compared; no step has seen them

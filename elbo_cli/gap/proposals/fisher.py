@@ -119,6 +119,18 @@ def metric(px_z: Distribution) -> Metric:
     return eta.flatten(batch), f.flatten(batch)
 
 
+def score(px_z: Distribution, x: Tensor) -> Tensor | None:
+    """The score d log p(x | z) / d eta in the coordinates of `metric`, [..., pixels]; None where none is known here.
+
+    x - E[x] in the canonical coordinates of an exponential family, and that over sigma^2 for a normal's mean.
+    """
+    base = _base(px_z)
+    if not isinstance(base, BernoulliLogits | PoissonLogRate | GaussianPixels):
+        return None
+    off = (x - base.mean).flatten(len(px_z.batch_shape))
+    return off * metric(base)[1] if isinstance(base, GaussianPixels) else off
+
+
 def _base(px_z: Distribution) -> Distribution:
     while isinstance(px_z, Independent):
         px_z = px_z.base_dist

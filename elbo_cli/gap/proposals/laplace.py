@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from elbo_cli.bounds.draws import LatentVariableModel, log_joint
+from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.gap.proposals.block import Block
 from elbo_cli.gap.proposals.fisher import knows
-from elbo_cli.gap.proposals.jacobian import jacobian
 from elbo_cli.gap.proposals.normal import PrecisionNormal
 from elbo_cli.gap.proposals.prior import prior_precision
+from elbo_cli.gap.proposals.sight import Sight, sight
 
 STEPS = 5
 INFLATE = 1.1  # of the variance: a proposal a little too wide costs little, one too narrow costs its tails
@@ -18,9 +19,10 @@ LARGEST_LATENT = 512  # a Jacobian is D decodes wide, and its Gram matrix D^2 la
 def applies(model: LatentVariableModel, qz_x: Distribution) -> bool:
     """Whether the model's likelihood has a Fisher information that is known here, and a latent of a size to be had."""
     vector = len(qz_x.event_shape) == 1 and qz_x.event_shape[0] <= LARGEST_LATENT
-    return vector and knows(model.likelihood(_start(qz_x)))
+    return vector and knows(model.likelihood(start(qz_x)))
 
 
+@torch.no_grad()
 def laplace(
     model: LatentVariableModel, x: Tensor, qz_x: Distribution, steps: int = STEPS, inflate: float = INFLATE
 ) -> PrecisionNormal:
@@ -33,10 +35,10 @@ def laplace(
 
     Reference: Tierney and Kadane (1986) for Laplace's method; Martens (2020), section 8, for Gauss-Newton and Fisher.
     """
-    climb = Climb(model, x, _start(qz_x))
+    climb = Climb(sight(model, x), start(qz_x), model.prior())
     for _ in range(steps):
         climb.step()
-    return PrecisionNormal(climb.z, cholesky(gauss_newton(model, climb.z) / inflate))
+    return PrecisionNormal(climb.z, climb.block.whole()).inflated(inflate)
 
 
 def decodes(D: int, steps: int = STEPS) -> int:
@@ -47,64 +49,34 @@ def decodes(D: int, steps: int = STEPS) -> int:
 class Climb:
     """Levenberg and Marquardt's ascent of log p(x, z), every datum at a damping of its own."""
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, z: Tensor) -> None:
-        self.model, self.x, self.z = model, x, z
-        self.value, self.gradient = self._joint(z)
+    def __init__(self, seen: Sight, z: Tensor, prior: Distribution) -> None:
+        self.seen, self.z, self.prior = seen, z, prior
+        self.value, self.gradient, self.block = self._look(z, torch.arange(z.shape[-1], device=z.device))
         self.damping = torch.zeros_like(self.value)
+
+    def keep(self, latents: Tensor) -> None:
+        """From now on ask for curvature in some latents alone; only where the prior does not tie them to others."""
+        self.block = self.block.keep(latents)
 
     def step(self) -> None:
         """One Gauss-Newton step, taken where it climbs."""
-        precision = gauss_newton(self.model, self.z)
-        ridge = self.damping[:, None] * precision.diagonal(dim1=-2, dim2=-1)
-        root = cholesky(precision + torch.diag_embed(ridge))
-        z = self.z + torch.cholesky_solve(self.gradient.unsqueeze(-1), root).squeeze(-1)
-        value, gradient = self._joint(z)
+        z = self.z + self.block.damped(self.damping).solve(self.gradient)
+        value, gradient, block = self._look(z, self.block.latents)
         up = value > self.value  # False for a NaN
         self.z = torch.where(up[:, None], z, self.z)
         self.value = torch.where(up, value, self.value)
         self.gradient = torch.where(up[:, None], gradient, self.gradient)
+        self.block = block.where(up, self.block)
         self.damping = torch.where(up, self.damping / 4, (4 * self.damping).clamp(min=0.5))
 
-    def _joint(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = value_and_slope(self.model, self.x, z.unsqueeze(0))
-        return value.squeeze(0), gradient.squeeze(0)
+    def _look(self, z: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Block]:
+        """log p(x, z) [N], its gradient [N, D] and P + J' F J, positive definite wherever P is."""
+        view = self.seen.look(z.unsqueeze(0))
+        block = Block.of(prior_precision(self.prior, z), view.information(latents, 1), latents)
+        return view.value.squeeze(0), view.slope.squeeze(0), block
 
 
-def value_and_slope(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """log p(x, z), [S, N], and its gradient d log p(x, z) / dz, [S, N, D], at z [S, N, D]."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        log_px_z, log_pz = log_joint(model, x, z)
-        value = log_px_z + log_pz
-        (gradient,) = torch.autograd.grad(value.sum(), z)
-    return value.detach(), gradient
-
-
-def gauss_newton(model: LatentVariableModel, z: Tensor) -> Tensor:
-    """P + J' F J at z [N, D], [N, D, D]: positive definite wherever P is."""
-    everything = torch.arange(z.shape[-1], device=z.device)
-    return information(model, z, everything) + prior_precision(model.prior(), z)
-
-
-def information(model: LatentVariableModel, z: Tensor, latents: Tensor) -> Tensor:
-    """J' F J at z [N, D] for the latents a [A], zero for the others, [N, D, D]."""
-    N, D = z.shape
-    J, f = jacobian(model, z, latents)
-    rooted = (J * f.sqrt()).transpose(0, 1)  # [N, A, P]
-    full = z.new_zeros(N, D, D)
-    full[:, latents[:, None], latents] = rooted @ rooted.mT
-    return full
-
-
-def cholesky(precision: Tensor) -> Tensor:
-    """The lower Cholesky factor; the identity's for a datum whose curvature is not finite or not positive."""
-    safe = precision.nan_to_num(posinf=0.0, neginf=0.0)
-    root, failed = torch.linalg.cholesky_ex(safe)
-    bad = (failed > 0) | ~precision.isfinite().flatten(1).all(1)
-    return torch.where(bad[:, None, None], torch.eye(precision.shape[-1], dtype=root.dtype, device=root.device), root)
-
-
-def _start(qz_x: Distribution) -> Tensor:
+def start(qz_x: Distribution) -> Tensor:
     """Where to begin: q's mean, or the mean of a few draws for a q that does not know it."""
     try:
         return qz_x.mean.detach().contiguous()  # a foreign mean may be one number, expanded

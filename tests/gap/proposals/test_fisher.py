@@ -22,7 +22,7 @@ from torch.distributions import (
 )
 from torch.func import jvp, vmap
 
-from elbo_cli.gap.proposals.fisher import FISHER, knows, metric
+from elbo_cli.gap.proposals.fisher import FISHER, knows, metric, score
 from elbo_cli.models.pixels import (
     BernoulliLogits,
     ContinuousBernoulliLogits,
@@ -189,3 +189,25 @@ def test_a_metric_goes_through_vmap() -> None:
         one_by_one = vmap(lambda row, make=make: metric(make(row)))(z)
         for found, expected in zip(one_by_one, together, strict=True):
             torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (lambda eta: BernoulliLogits(eta, 1), [0.0, 1.0]),
+        (lambda eta: ContinuousBernoulliLogits(eta, 1), [0.2, 0.9]),
+        (lambda eta: PoissonLogRate(eta, 1), [0.0, 5.0]),
+        (lambda eta: GaussianPixels(eta, f64(0.3), 1), [-1.0, 0.4]),
+    ],
+)
+def test_a_score_is_the_derivative_of_the_log_density(make: Made, x: list[float]) -> None:
+    eta = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(make(eta).log_prob(f64(*x)).sum(), eta)
+    found = score(make(eta.detach()), f64(*x))
+    assert found is not None
+    torch.testing.assert_close(found, slope)
+
+
+def test_of_other_families_no_score_is_known_here() -> None:
+    assert score(Levels(torch.zeros(2, 3, 4), 1), torch.zeros(3)) is None
+    assert score(Independent(StudentT(3.0, torch.zeros(2), 1.0), 1), torch.zeros(2)) is None

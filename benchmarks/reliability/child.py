@@ -37,6 +37,7 @@ class Ended:
     code: int  # negative: the signal that ended it, as in subprocess
     said: str  # standard error and output
     seconds: float
+    cpu: float = 0.0  # seconds of the processor: what a busy neighbour does not lengthen
 
     @property
     def killed(self) -> bool:
@@ -56,14 +57,30 @@ class Child:
         """Send it a signal."""
         os.kill(self.pid, number)
 
+    @property
+    def cpu(self) -> float:
+        """Seconds of the processor that it has used."""
+        user, system = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def says(self, word: str, limit: float = 60.0) -> bool:
+        """Wait until it has said a word, and tell whether it did."""
+        end = time.perf_counter() + limit
+        while word not in self.log.read_text(errors="replace"):
+            if time.perf_counter() > end:
+                return False
+            time.sleep(0.002)
+        return True
+
     def wait(self, limit: float = 120.0) -> Ended:
         """Wait for its end; one that takes longer than `limit` seconds is killed, which its code then tells."""
         end = time.perf_counter() + limit
         while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
-                code = os.waitstatus_to_exitcode(status)
-                return Ended(code, self.log.read_text(errors="replace"), time.perf_counter() - self.began)
+                code, seconds = os.waitstatus_to_exitcode(status), time.perf_counter() - self.began
+                said = self.log.read_text(errors="replace")
+                return Ended(code, said, seconds, used.ru_utime + used.ru_stime)
             if time.perf_counter() > end:
                 os.kill(self.pid, signal.SIGKILL)
                 end = float("inf")
@@ -75,6 +92,7 @@ def fork(work: Callable[[], object], log: Path) -> Child:
     sys.stdout.flush()
     sys.stderr.flush()
     began = time.perf_counter()
+    log.write_text("")
     pid = os.fork()
     if pid:
         return Child(pid, log, began)

@@ -15,10 +15,10 @@ import numpy as np
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from benchmarks.reliability.child import Ended, elbo, fork, trials, unsaid
 from benchmarks.reliability.corrupt import TINY
+from benchmarks.reliability.random_configs import Draw, configs_of
 from benchmarks.reliability.tally import Tally, counting
 from elbo_cli import build
 from elbo_cli import config as configs
@@ -87,89 +87,6 @@ def _furnish(folder: Path) -> None:
     np.save(folder / "half.npy", dice.random((30, 5)).astype("f2"))
     (folder / "tiny.yaml").write_text(TINY)
     fork(lambda: elbo("train", "--config", folder / "tiny.yaml", "--out", folder / "run"), folder / "log").wait()
-
-
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-SMALL = st.sampled_from([1e-30, 1e-8, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e8, 1e30])
-SIZES = st.lists(st.integers(1, 6), max_size=2)
-
-
-@st.composite
-def configs_of(draw: Draw, folder: Path) -> dict[str, Any]:
-    """A config of which every key is one that the schema takes, and the sizes are small."""
-    pick: Callable[..., Any] = lambda *options: draw(st.sampled_from(options))  # noqa: E731
-    likelihood = pick(*_names(configs.Model, "likelihood"))
-    bound = pick(*_names(configs.Objective, "bound"))
-    model = {
-        "latent_dim": draw(st.integers(1, 6)),
-        "likelihood": likelihood,
-        "bias_from_data": draw(st.booleans()),
-        "init": pick(*_names(configs.Model, "init")),
-        "encoder": _network(draw),
-        "decoder": _network(draw),
-    }
-    if likelihood == "gaussian":
-        model["sigma"] = draw(st.sampled_from(["shared", "per_pixel", None]) | SMALL)
-    if likelihood in ("categorical", "discretized_logistic"):
-        model["levels"] = draw(st.sampled_from([2, 3, 16, 256]))
-    objective = {
-        "bound": bound,
-        "samples": draw(st.integers(1, 4)),
-        "beta": draw(st.just(0.0) | SMALL),
-        "beta_warmup_epochs": pick(0, 1, 5),
-    }
-    if bound == "elbo":
-        objective["free_bits"] = draw(st.just(0.0) | SMALL)
-    optim = {
-        "name": pick(*_names(configs.Optim, "name")),
-        "lr": draw(SMALL),
-        "betas": [pick(0.0, 0.5, 0.9, 0.999999), pick(0.0, 0.9, 0.999)],
-        "eps": draw(SMALL),
-        "schedule": pick(*_names(configs.Optim, "schedule")),
-        "clip_norm": draw(st.none() | SMALL),
-    }
-    train = {
-        "epochs": 1,
-        "batch_size": pick(1, 2, 7, 50, 10**6, 2**63 - 1),
-        "patience": pick(None, 1, 2**63 - 1),
-        "gap_every": pick(0, 1, 3),
-        "gap_samples": pick(2, 3, 8),
-        "gap_examples": pick(1, 3, 10**9),
-    }
-    seed = pick(0, 1, 2**31, 2**63 - 1)
-    return {"seed": seed, "data": _data(draw, folder), "model": model, "objective": objective} | {
-        "optim": optim,
-        "train": train,
-    }
-
-
-def _names(section: type[BaseModel], key: str) -> tuple[str, ...]:
-    names: tuple[str, ...] = section.model_fields[key].annotation.__args__  # type: ignore[union-attr]
-    return names
-
-
-def _network(draw: Draw) -> dict[str, Any]:
-    kind = draw(st.sampled_from(_names(configs.Network, "kind")))
-    more = {"channels": draw(SIZES)} if kind == "conv" else {}
-    activation = draw(st.sampled_from(_names(configs.Network, "activation")))
-    norm = draw(st.sampled_from(_names(configs.Network, "norm")))
-    return {"kind": kind, "hidden": draw(SIZES), "activation": activation, "norm": norm} | more
-
-
-def _data(draw: Draw, folder: Path) -> dict[str, Any]:
-    binarize = draw(st.sampled_from(["none", "threshold", "fixed", "dynamic"]))
-    kind = draw(st.sampled_from(["digits", "linear_gaussian", "arrays", "arrays", "mnist"]))
-    if kind == "digits":
-        return {"name": kind, "binarize": binarize, "valid": draw(st.integers(1, 99)), "test": 1660}
-    if kind == "linear_gaussian":
-        sizes = {key: draw(st.integers(1, 12)) for key in ("dim", "latent_dim", "train", "valid", "test")}
-        return {"name": kind, "sigma": draw(SMALL)} | sizes
-    if kind == "mnist":
-        return {"name": kind, "root": str(folder), "binarize": binarize}
-    file = draw(st.sampled_from(["grey", "binary", "colour", "counts", "loud", "half"]))
-    shares = {key: draw(st.sampled_from([0.1, 0.5, 1, 5, 1000])) for key in ("valid", "test")}
-    scale = draw(st.just("auto") | SMALL)
-    return {"name": kind, "path": str(folder / f"{file}.npy"), "binarize": binarize, "scale": scale} | shares
 
 
 def _one_epoch(tree: dict[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ TIMEOUT = 30  # seconds without an answer
 def fetch(urls: Sequence[str], checksum: str, target: Path) -> None:
     """Fetch `target` from the first of `urls` that has it; it appears whole and with the right checksum, or not at all.
 
-    `checksum` is `sha256:HEX` or `md5:HEX`.
+    `checksum` is `sha256:HEX`.
 
     Raises:
         UserError: pooch is not installed, or no mirror answered with the file that was published.

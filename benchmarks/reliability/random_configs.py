@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from elbo_cli import config as configs
+from elbo_cli.config import sections
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 SMALL = st.sampled_from([1e-30, 1e-8, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e8, 1e30])
@@ -21,7 +22,7 @@ def configs_of(draw: Draw, folder: Path) -> dict[str, Any]:
     train = {
         "epochs": 1,
         "batch_size": pick(1, 2, 7, 50, 10**6, 2**63 - 1),
-        "step": pick(*_names(configs.Train, "step")),
+        "step": pick(*_names(sections.Train, "step")),
         "patience": pick(None, 1, 2**63 - 1),
         "gap_every": pick(0, 1, 3),
         "gap_samples": pick(2, 3, 8),

@@ -23,11 +23,14 @@ def configs_of(draw: Draw, folder: Path) -> dict[str, Any]:
         "epochs": 1,
         "batch_size": pick(1, 2, 7, 50, 10**6, 2**63 - 1),
         "step": pick(*_names(sections.Train, "step")),
+        "update": pick(*_names(sections.Train, "update")),
         "patience": pick(None, 1, 2**63 - 1),
         "gap_every": pick(0, 1, 3),
         "gap_samples": pick(2, 3, 8),
         "gap_examples": pick(1, 3, 10**9),
     }
+    if train["update"] == "alternate":
+        train["encoder_steps"] = pick(1, 3)
     rooms = {"data": _data(draw, folder), "model": _model(draw), "objective": _objective(draw), "optim": _optim(draw)}
     return {"seed": pick(0, 1, 2**31, 2**63 - 1), **rooms, "train": train}
 
@@ -103,7 +106,7 @@ def _names(section: type[BaseModel], key: str) -> tuple[str, ...]:
 
 def _network(draw: Draw) -> dict[str, Any]:
     kind = draw(st.sampled_from(_names(configs.Network, "kind")))
-    more = {"channels": draw(SIZES)} if kind == "conv" else {}
+    more = {"channels": draw(SIZES)} if kind in ("conv", "res_conv") else {}
     activation = draw(st.sampled_from(_names(configs.Network, "activation")))
     norm = draw(st.sampled_from(_names(configs.Network, "norm")))
     return {"kind": kind, "hidden": draw(SIZES), "activation": activation, "norm": norm} | more

@@ -65,7 +65,7 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
         order = torch.randperm(len(split)).to(experiment.device)
     sums = torch.zeros(4, dtype=torch.float64, device=experiment.device)
     done, batches = 0, _batches(experiment)
-    for stretch in torch.split(order, BATCHES_A_TICK * plan.batch_size):
+    for stretch in torch.split(order, BATCHES_A_TICK * min(plan.batch_size, len(split))):
         before = (epoch - 1) * batches + done  # steps since the beginning
         with noise(experiment.seed, "train", epoch, done, device=experiment.device):
             visited = enumerate(_visited(split, stretch, plan.batch_size))

@@ -124,6 +124,14 @@ def test_no_command_opens_a_socket(tmp_path: Path) -> None:
     assert control.code != 0  # the negative control: here it is asked
 
 
+def test_the_largest_batch_there_is_is_all_of_the_data(tmp_path: Path) -> None:
+    """Fifty times 2^63 - 1 was more than torch can count to."""
+    (tmp_path / "c.yaml").write_text(TINY)
+    largest = ["train.batch_size=9223372036854775807", "train.epochs=1", "train.gap_every=0"]
+    answer = elbo("train", "--config", tmp_path / "c.yaml", "--out", tmp_path / "run", *largest)
+    assert answer.code == 0, answer.err
+
+
 def test_a_layer_of_one_unit_is_not_normalised(tmp_path: Path) -> None:
     """It was a ValueError where the last batch had one datum, and a constant network where it had more."""
     (tmp_path / "c.yaml").write_text(TINY.replace("encoder: {hidden: [16]}", "encoder: {hidden: [1], norm: layer}"))

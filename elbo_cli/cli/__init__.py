@@ -7,7 +7,7 @@ import typer
 from elbo_cli import __version__
 from elbo_cli.cli.configs import check, init
 from elbo_cli.cli.measuring import evaluate, gap
-from elbo_cli.cli.seeing import compare, report, runs
+from elbo_cli.cli.seeing import compare, plot, report, runs, sample
 from elbo_cli.cli.training import train
 
 app = typer.Typer(
@@ -43,6 +43,8 @@ app.command("bound-gap", help="Another name for gap.")(gap)
 app.command(short_help="List the runs in a folder, with their best validation ELBO.")(runs)
 app.command(short_help="Runs side by side: what differs, and which config won.")(compare)
 app.command(short_help="One HTML page with every figure of a run, or several runs.")(report)
+app.command(short_help="Curves of a run in the terminal, or in a file.")(plot)
+app.command(short_help="Pictures: samples of the prior, reconstructions, walks along latents.")(sample)
 app.command(short_help="Say every mistake in a config, or print it resolved.")(check)
 app.command()(init)
 

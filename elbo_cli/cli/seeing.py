@@ -5,13 +5,16 @@ from typing import Annotated
 
 import typer
 
-from elbo_cli.cli.options import Csv, Data, Device, Json, Limit, Seed, SplitName, Threads
+from elbo_cli.cli.options import Checkpoint, Csv, Data, DataOverrides, Device, Json, Limit, Seed, SplitName, Threads
 from elbo_cli.screen import Screen, reporting_errors
 
 
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder of runs.")] = Path("runs"),
     sort: Annotated[str, typer.Option(help="A column, as started, valid_elbo or epochs.")] = "started",
+    where: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, also !=, <, >: a column, or a key of the config.")
+    ] = None,
     as_csv: Csv = False,
     as_json: Json = False,
 ) -> None:
@@ -22,7 +25,7 @@ def runs(
         from elbo_cli.report.runs_table import RunRow, list_runs, runs_json, runs_table
 
         _refuse_both(as_csv, as_json)
-        rows = list_runs(folder, sort)
+        rows = list_runs(folder, sort, where or ())
         if as_csv:
             screen.write(tame_csv(rows, RunRow))
         elif as_json:
@@ -60,7 +63,9 @@ def compare(
 
 def report(
     runs: Annotated[list[str], typer.Argument(help="A run folder or checkpoint, or several; data.KEY=VALUE for all.")],
-    out: Annotated[Path | None, typer.Option(help="The page; by default report.html in the run's folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; by default report.html in the run, or beside the runs.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Data whose gap is measured.")] = 200,
     samples: Annotated[int, typer.Option(min=2, help="K, draws for each of them.")] = 500,
     split: SplitName = "test",
@@ -75,11 +80,51 @@ def report(
     with reporting_errors(screen):
         names, overrides = _apart(runs)
         from elbo_cli.commands.chosen import Chosen
-        from elbo_cli.commands.reporting import run_report
+        from elbo_cli.commands.reporting import run_report, run_reports
         from elbo_cli.portrait.portray import Effort
 
         chosen = Chosen(names[0], split, data, overrides, None, seed, threads, device)
-        run_report(screen, chosen, Effort(limit, samples), out)
+        if names[1:]:
+            run_reports(screen, chosen, names[1:], Effort(limit, samples), out)
+        else:
+            run_report(screen, chosen, Effort(limit, samples), out)
+
+
+def sample(
+    checkpoint: Checkpoint,
+    overrides: DataOverrides = None,
+    out: Annotated[Path, typer.Option(help="A folder for pictures (PNG) and arrays (NPZ).")] = Path("samples"),
+    number: Annotated[int, typer.Option(min=1, help="Samples of the prior, and reconstructions.")] = 48,
+    walks: Annotated[int, typer.Option(min=1, help="Latents to walk along, the largest KL first.")] = 10,
+    split: SplitName = "test",
+    data: Data = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Samples of the prior, data beside reconstructions, and walks along latents, as PNG and NPZ."""
+    screen = Screen(as_json)
+    with reporting_errors(screen):
+        from elbo_cli.commands.chosen import Chosen
+        from elbo_cli.commands.sampling import run_sampling
+
+        chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), None, seed, threads, device)
+        run_sampling(screen, chosen, number, walks, out)
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    what: Annotated[str, typer.Option(help="elbo, reconstruction, kl, gap or log_px.")] = "elbo",
+    place: Annotated[str, typer.Option("--in", help="terminal; --out FILE is the other place.")] = "terminal",
+    out: Annotated[Path | None, typer.Option(help="A .png, .svg or .pdf instead of the terminal.")] = None,
+) -> None:
+    """Curves of one run or several over the epochs, in the terminal, or in a file with --out."""
+    screen = Screen(False)
+    with reporting_errors(screen):
+        from elbo_cli.commands.plotting import run_plot
+
+        run_plot(screen, runs, what, place, out)
 
 
 def _refuse_both(as_csv: bool, as_json: bool) -> None:

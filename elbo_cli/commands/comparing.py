@@ -25,6 +25,7 @@ class Effort:
 
     samples: int = 10
     gap: int | None = None
+    limit: int | None = None  # data whose log p(x) is measured; all, where None
 
 
 def run_comparison(screen: Screen, chosen: Chosen, others: Sequence[str], effort: Effort, as_csv: bool) -> None:
@@ -95,5 +96,6 @@ def entry(screen: Screen, subject: Subject, effort: Effort) -> Entry:
         gap = None
         if effort.gap is not None:
             settings = Settings(K=effort.gap, seed=seed, device=device)
-            gap = behind_a_bar(screen, measure_gap(model, split, "importance", settings))
+            few = split if effort.limit is None else split.first(effort.limit)
+            gap = behind_a_bar(screen, measure_gap(model, few, "importance", settings))
     return Entry(run=subject.name, settings=settings_of(subject.name), evaluation=found, gap=gap)

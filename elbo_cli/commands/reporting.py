@@ -1,8 +1,10 @@
 """`elbo report`: measure, draw, write one page."""
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
@@ -44,6 +46,29 @@ def run_report(screen: Screen, chosen: Chosen, effort: Effort, out: Path | None)
         portrait = behind_a_bar(screen, work)
     written = write_report(report(about(chosen, effort), portrait), path)
     told(screen, path, written)
+
+
+def run_reports(screen: Screen, chosen: Chosen, others: Sequence[str], effort: Effort, out: Path | None) -> None:
+    """`elbo report RUN RUN ...`: the runs side by side."""
+    need_plots("A report")
+    names = [chosen.checkpoint, *others]
+    path = out or _above(names) / "report.html"
+    refuse_page(path)
+    from elbo_cli.commands import comparing
+    from elbo_cli.report.page.files import write_report
+    from elbo_cli.report.page.several import report
+
+    asked = comparing.Effort(gap=effort.samples, limit=effort.limit)
+    found = comparing.compared(screen, chosen, others, asked)
+    trainings = {name: about(replace(chosen, checkpoint=name), effort).records for name in names}
+    words = " ".join([*map(quote, names), *map(quote, chosen.overrides)])
+    lines = [f"elbo compare {words}", f"elbo report {words} --limit {effort.limit} --samples {effort.samples}"]
+    told(screen, path, write_report(report(found, trainings, lines, __version__), path))
+
+
+def _above(names: Sequence[str]) -> Path:
+    """The folder that holds all of the runs."""
+    return Path(os.path.relpath(os.path.commonpath([Path(name).absolute().parent for name in names])))
 
 
 def told(screen: Screen, path: Path, written: Sequence[Path]) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from elbo_cli.columns import UP, column, titles
 from elbo_cli.errors import UserError, choose, printable
+from elbo_cli.report.runs_filter import Condition, conditions, flat, refuse_strangers
 from elbo_cli.runs import RunFolder
 
 TAIL = 4096  # bytes from the end of metrics.csv that hold its last row
@@ -36,16 +37,17 @@ class RunRow:
     status: str = column("status", "s", default="unfinished", unit="", about="finished, unfinished or damaged")
 
 
-def list_runs(folder: Path, order: str = "started") -> list[RunRow]:
+def list_runs(folder: Path, order: str = "started", where: Sequence[str] = ()) -> list[RunRow]:
     """The runs in a folder (not those in folders within it), sorted by a column; what a run does not say comes last.
 
     `valid_elbo` is that of the best epoch, nats per datum; `status` is finished, unfinished (killed, or training now)
-    or damaged (config.yaml is not what elbo wrote).
+    or damaged (config.yaml is not what elbo wrote). Of `where`, every condition must hold.
 
     Raises:
-        UserError: there is no such folder, no run in it, or no such column.
+        UserError: there is no such folder, no run in it, no such column, or a condition is none.
     """
     choose(SORTED, order, "column to sort by")
+    wanted = conditions(where)
     try:
         with os.scandir(folder) as entries:
             found = sorted(entry.path for entry in entries if os.path.isfile(os.path.join(entry.path, "config.yaml")))  # noqa: PTH113, PTH118  # a thousand of them
@@ -56,10 +58,20 @@ def list_runs(folder: Path, order: str = "started") -> list[RunRow]:
             f" It is a run itself: elbo runs {folder.absolute().parent}" if RunFolder(folder).config.exists() else ""
         )
         raise UserError(f"There are no runs in {folder}: no folder in it has a config.yaml.{itself}")
-    rows = [_row(RunFolder(Path(path))) for path in found]
+    rows = _filtered([_row(RunFolder(Path(path))) for path in found], wanted)
     known = [row for row in rows if getattr(row, order) is not None]
     known.sort(key=lambda row: getattr(row, order), reverse=SORTED[order])
     return known + [row for row in rows if getattr(row, order) is None]
+
+
+def _filtered(rows: list[RunRow], wanted: Sequence[Condition]) -> list[RunRow]:
+    """The runs that fulfil every condition."""
+    if not wanted:
+        return rows
+    values = [flat(_config(RunFolder(Path(row.path)).config)) | asdict(row) for row in rows]
+    refuse_strangers(wanted, {key: None for each in values for key in each})
+    kept = zip(rows, values, strict=True)
+    return [row for row, own in kept if all(c.key in own and c.holds(own[c.key]) for c in wanted)]
 
 
 def _row(run: RunFolder) -> RunRow:

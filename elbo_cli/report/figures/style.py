@@ -127,6 +127,13 @@ def _png(canvas: Canvas) -> bytes:
     return file.getvalue()
 
 
+def saved(canvas: Canvas, form: str) -> bytes:
+    """A drawing in another format of matplotlib's."""
+    file = BytesIO()
+    canvas.savefig(file, format=form.removeprefix("."))
+    return file.getvalue()
+
+
 def _svg(canvas: Canvas) -> str:
     """The drawing without what a page does not need, its colours as variables with the light ones to fall back on."""
     file = StringIO()

@@ -1,13 +1,13 @@
 """Training: ELBO, reconstruction and KL against epochs, and the ledger of what the ELBO gained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from elbo_cli.records import EpochRecord
-from elbo_cli.report.figures.style import LIGHT, Figure, Panel, drawing
+from elbo_cli.report.figures.style import LIGHT, SERIES, Figure, Panel, alone, drawing, saved
 
 NATS = "nats per datum"
 SHOWN = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
@@ -106,3 +106,17 @@ def ledger_caption(rows: Sequence[EpochRecord], start: int, model: float, bound:
     if bound >= 0:
         return text
     return text + " The orange band is what the encoder did not keep up with: the ELBO gained less than log p(x) did."
+
+
+def picture(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], form: str) -> bytes:
+    """Curves over epochs as the file of one figure, in a format of matplotlib's."""
+    with drawing("curves", title, "epoch") as drawn:
+        for number, (name, points) in enumerate(lines.items()):
+            epochs, values = zip(*points, strict=True)
+            label = name.replace("$", r"\$")  # no formula
+            drawn.axes.plot(epochs, values, color=LIGHT[SERIES[number % len(SERIES)]], label=label)
+        settle(drawn.axes, [v for points in lines.values() for e, v in points if e > EARLY * points[-1][0]])
+        drawn.legend()
+    if form == ".svg":
+        return alone(drawn.panel).encode()
+    return drawn.panel.png if form == ".png" else saved(drawn.canvas, form)

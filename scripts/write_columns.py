@@ -7,6 +7,7 @@ that the commands print these keys and no others.
 from dataclasses import fields
 from pathlib import Path
 
+from elbo_cli.comparison.records import RunResult
 from elbo_cli.records import EpochRecord, EvaluationRow, GapRow, SplitRow
 from elbo_cli.report.runs_table import RunRow
 
@@ -26,6 +27,7 @@ TABLES = {
     "`elbo gap --out FILE`: a row for each datum": GapRow,
     "`SplitFindings.rows` from Python: a row for each datum of a split gap": SplitRow,
     "`elbo runs --csv`, and with `--json` the keys of each of `runs`": RunRow,
+    "`elbo compare --csv`, and with `--json` the keys of each of `runs`": RunResult,
 }
 
 MEANS = {"elbo": "ELBO at beta = 1", "reconstruction": "its first term", "kl": "its second term"}

@@ -19,6 +19,8 @@ from elbo_cli import checkpoint
 from elbo_cli.data.split import Split
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
 from elbo_cli.runs import RunFolder
+from elbo_cli.training import loop
+from elbo_cli.training.adam import Adam
 
 INJECTIONS = 100
 EXTREMES = (-1e4, -89.0, -17.0, -1e-38, 0.0, 1e-38, 17.0, 89.0, 1e4)
@@ -183,49 +185,48 @@ def _injected(home: Path, kind: str, at: int) -> str | None:
 BATCHES = math.ceil((1797 - 60 - 1500) / 50)  # in an epoch
 
 
-def _step(at: int, spoil: Callable[[torch.optim.Optimizer], None], before: bool) -> None:
-    """Spoil something before or after the n-th step of the optimiser."""
-    stepping, steps = torch.optim.Adam.step, [0]
+def _moving(at: int, spoil: Callable[[list[torch.Tensor], list[torch.Tensor]], None], before: bool) -> None:
+    """Spoil weights or gradients before or after the n-th step of the optimiser, whoever calls it."""
+    moving, steps = Adam._move, [0]
 
-    def step(self: torch.optim.Adam, *words: Any) -> Any:
+    def move(
+        self: Adam, weights: list[torch.Tensor], gradients: list[torch.Tensor], *state: list[torch.Tensor]
+    ) -> None:
         steps[0] += 1
         if before and steps[0] == at:
-            spoil(self)
-        result = stepping(self, *words)
+            spoil(weights, gradients)
+        moving(self, weights, gradients, *state)
         if not before and steps[0] == at:
-            spoil(self)
-        return result
+            spoil(weights, gradients)
 
-    torch.optim.Adam.step = step  # type: ignore[method-assign]
+    Adam._move = move  # type: ignore[method-assign]
 
 
 def _weights(at: int) -> None:
-    def spoil(optimizer: torch.optim.Optimizer) -> None:
-        with torch.no_grad():
-            optimizer.param_groups[0]["params"][-1].view(-1)[0] = math.nan
+    def spoil(weights: list[torch.Tensor], gradients: list[torch.Tensor]) -> None:
+        weights[0].view(-1)[0] = math.nan
 
-    _step(at, spoil, before=False)
+    _moving(at, spoil, before=False)
 
 
 def _gradients(at: int) -> None:
-    def spoil(optimizer: torch.optim.Optimizer) -> None:
-        optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = math.nan
+    def spoil(weights: list[torch.Tensor], gradients: list[torch.Tensor]) -> None:
+        gradients[0].view(-1)[0] = math.nan
 
-    _step(at, spoil, before=True)
+    _moving(at, spoil, before=True)
 
 
 def _data(at: int) -> None:
-    visit, visits = Split.batch, [0]
+    visited, visits = loop._visited, [0]
 
-    def batch(self: Split, index: torch.Tensor) -> torch.Tensor:
-        x = visit(self, index)
-        visits[0] += self.name == "train" and len(index) <= 50
-        if visits[0] == at and self.name == "train":
-            x = x.clone()
-            x.view(-1)[0] = math.nan
-        return x
+    def spoilt(split: Split, index: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
+        for x in visited(split, index, batch_size):
+            visits[0] += 1
+            if visits[0] == at:
+                x.view(-1)[0] = math.nan
+            yield x
 
-    Split.batch = batch  # type: ignore[method-assign]
+    loop._visited = spoilt
 
 
 INJECTED: dict[str, Callable[[int], None]] = {"weights": _weights, "gradients": _gradients, "data": _data}

@@ -36,7 +36,9 @@ class Likelihood(nn.Module):
 
     def parts(self, parameters: Tensor) -> tuple[Tensor, ...]:
         """The decoder's outputs [..., outputs, *shape], one tensor [..., *shape] for each."""
-        return parameters.unbind(-1 - len(self.shape))
+        axis = -1 - len(self.shape)
+        # a view's gradient is a view; that of unbind is a copy
+        return (parameters.squeeze(axis),) if self.outputs == 1 else parameters.unbind(axis)
 
     def distribution(self, parameters: Tensor) -> Distribution:
         """p(x | z), batch [...], event `shape`."""

@@ -44,7 +44,7 @@ class BernoulliLogits(Pixels):
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) in nats, for x that broadcasts against batch and event."""
         # one term and no difference of two large ones: x l - softplus(l) cancels where x = 1 is all but certain
-        return self.total(-_softplus((1 - 2 * value) * self.logits))
+        return self.total(logsigmoid((2 * value - 1) * self.logits))
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x in {0, 1}."""

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from elbo_cli.models.choices import Choices
 from elbo_cli.models.flows import FlowNormal, Transforms
 from elbo_cli.models.mixtures import MixturePrior
-from elbo_cli.models.normals import normal
+from elbo_cli.models.normals import normal, standard_normal
 
 Encode = Callable[[Tensor], Distribution]  # x -> q(z | x); only a VampPrior looks at it
 
@@ -27,7 +27,7 @@ class StandardNormal(nn.Module):
 
     def forward(self, posterior: Encode) -> Distribution:
         """p(z), event [D]."""
-        return normal(self.zero, self.one)
+        return standard_normal(self.zero, self.one)
 
 
 class NormalMixture(nn.Module):

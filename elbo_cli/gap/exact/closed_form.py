@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Independent, LowRankMultivariateNo
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.models.likelihoods import Gaussian
-from elbo_cli.models.normals import FullNormal, LowRankNormal
+from elbo_cli.models.normals import Diagonal, FullNormal, LowRankNormal
 from elbo_cli.models.perceptrons import Flat
 from elbo_cli.models.priors import StandardNormal
 from elbo_cli.models.vae import VAE
@@ -94,7 +94,7 @@ def knows(qz_x: Distribution) -> bool:
 
 def is_diagonal(qz_x: Distribution) -> bool:
     """Whether q is a diagonal normal, and nothing that only derives from it."""
-    return type(qz_x) is Independent and type(qz_x.base_dist) is Normal and len(qz_x.event_shape) == 1
+    return type(qz_x) in (Independent, Diagonal) and type(qz_x.base_dist) is Normal and len(qz_x.event_shape) == 1
 
 
 def linear_gaussian(model: LatentVariableModel) -> LinearGaussian | None:

@@ -12,14 +12,15 @@ from torch.distributions import (
 )
 
 
-class Diagonal(Independent):
+class Diagonal(Independent):  # type: ignore[type-arg]  # generic in the newest torch alone
     """N(mu, diag sigma^2), batch [...], event [D]: torch's own, drawn from in fewer kernels and with the same noise."""
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws mu + sigma e, e ~ N(0, I), [*sample_shape, ..., D]."""
         mu, sigma = self.base_dist.loc, self.base_dist.scale
         e = torch.randn(*sample_shape, *mu.shape, dtype=mu.dtype, device=mu.device)
-        return mu + e * sigma
+        z: Tensor = mu + e * sigma
+        return z
 
 
 class Standard(Diagonal):
@@ -39,7 +40,8 @@ def standard_normal(zero: Tensor, one: Tensor) -> Distribution:
 def kl_from_standard(q: Diagonal, p: Standard) -> Tensor:
     r"""KL( N(mu, diag sigma^2) || N(0, I) ) = sum_j (mu_j^2 + sigma_j^2 - 1) / 2 - log sigma_j, [...] in nats."""
     mu, sigma = q.base_dist.loc, q.base_dist.scale
-    return (0.5 * (mu.square() + sigma.square() - 1) - sigma.log()).sum(-1)
+    kl: Tensor = (0.5 * (mu.square() + sigma.square() - 1) - sigma.log()).sum(-1)
+    return kl
 
 
 class FullNormal(MultivariateNormal):

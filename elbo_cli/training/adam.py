@@ -52,6 +52,7 @@ class Adam:
         self.param_groups: list[dict[str, Any]] = [{"params": self.parameters, **settings}]
         self.mean, self.square = Flat(self.parameters), Flat(self.parameters)
         self.steps = torch.zeros(len(self.parameters), device=self.parameters[0].device)
+        self.first = self.steps[0]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -72,7 +73,7 @@ class Adam:
     def step_flat(self, weights: Flat, gradients: Flat) -> None:
         """Move all parameters at once, where `weights` holds them and `gradients` is in the same order."""
         self.steps.add_(1)
-        self._move([weights.whole], [gradients.whole], [self.mean.whole], [self.square.whole], [self.steps[0]])
+        self._move([weights.whole], [gradients.whole], [self.mean.whole], [self.square.whole], [self.first])
 
     def _move(self, weights: list[Tensor], gradients: list[Tensor], *state: list[Tensor]) -> None:
         means, squares, steps = state

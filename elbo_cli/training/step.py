@@ -32,17 +32,20 @@ class PlainStep:
             assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
             target = replace(target, kl=free_bits(per_latent, self.objective.free_bits) * beta)
         self.optimizer.zero_grad()
-        loss = -gradient.of[self.objective.bound](target).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        climbed = gradient.of[self.objective.bound](target)
+        climbed.mean().neg().backward()  # type: ignore[no-untyped-call]
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
-        return _sums(draws, bound)
+        plain = target is draws and not gradient.path
+        return _sums(draws, climbed if plain else bound.estimate(draws), bound)
 
 
 @torch.no_grad()
-def _sums(draws: Draws, bound: Bound) -> Tensor:
+def _sums(draws: Draws, estimate: Tensor, bound: Bound) -> Tensor:
     """Sums, not means, because the last batch is short: [bound, ELBO, reconstruction, KL]."""
-    recon, divergence = reconstruction(draws).sum(), kl(draws).sum()
-    total = recon - divergence
-    return torch.stack([bound.estimate(draws).sum() if bound.weights else total, total, recon, divergence])
+    climbed, divergence = estimate.sum(), kl(draws).sum()
+    if bound.weights:
+        recon = reconstruction(draws).sum()
+        return torch.stack([climbed, recon - divergence, recon, divergence])
+    return torch.stack([climbed, climbed, climbed + divergence, divergence])

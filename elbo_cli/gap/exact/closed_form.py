@@ -94,7 +94,9 @@ def knows(qz_x: Distribution) -> bool:
 
 def is_diagonal(qz_x: Distribution) -> bool:
     """Whether q is a diagonal normal, and nothing that only derives from it."""
-    return type(qz_x) in (Independent, Diagonal) and type(qz_x.base_dist) is Normal and len(qz_x.event_shape) == 1
+    if not isinstance(qz_x, Independent) or type(qz_x) not in (Independent, Diagonal):
+        return False
+    return type(qz_x.base_dist) is Normal and len(qz_x.event_shape) == 1
 
 
 def linear_gaussian(model: LatentVariableModel) -> LinearGaussian | None:

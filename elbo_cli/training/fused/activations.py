@@ -11,19 +11,24 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """h = f(a), written over `out`; and delta <- delta f'(a), in place, from a and h."""
+    """h = f(a), written over `out`, from scale a; and delta <- delta f'(a), in place, from scale a and h."""
 
-    forward: Callable[[Tensor, Tensor], object]  # a, out
-    backward: Callable[[Tensor, Tensor, Tensor], object]  # delta, a, h
+    forward: Callable[[Tensor, Tensor], object]  # scale a, out
+    backward: Callable[[Tensor, Tensor, Tensor], object]  # delta, scale a, h
+    scale: float = 1.0  # a product gives its multiple for nothing
 
 
-def _tanh(a: Tensor, out: Tensor) -> None:
+MINUS_ONE = torch.tensor(-1.0)
+
+
+def _tanh(twice: Tensor, out: Tensor) -> None:
     """Tanh a = 2 sigma(2 a) - 1: to 1e-7, in a third of the time of torch's tanh."""
-    torch.mul(a, 2, out=out).sigmoid_().mul_(2).sub_(1)
+    torch.sigmoid(twice, out=out)
+    torch.add(MINUS_ONE, out, alpha=2, out=out)
 
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {
-    nn.Tanh: Activation(_tanh, lambda d, a, h: aten.tanh_backward.grad_input(d, h, grad_input=d)),
+    nn.Tanh: Activation(_tanh, lambda d, a, h: aten.tanh_backward.grad_input(d, h, grad_input=d), scale=2.0),
     nn.ReLU: Activation(
         lambda a, out: torch.clamp(a, min=0, out=out),
         lambda d, a, h: aten.threshold_backward.grad_input(d, h, 0, grad_input=d),

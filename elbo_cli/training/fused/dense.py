@@ -28,11 +28,12 @@ class Network:
 
 
 class Bench:
-    """A layer with its buffers for R rows: a and what becomes of it, delta and the layer's transposes."""
+    """A layer with its buffers for R rows: a (times the activation's scale), h and delta; and what is transposed."""
 
-    def __init__(self, layer: Layer, rows: int) -> None:
-        self.layer, self.turned = layer, layer.weight.t()
-        self.a, self.h, self.delta = (layer.bias.new_empty(rows, len(layer.bias)) for _ in range(3))
+    def __init__(self, layer: Layer, rows: int, scale: float, delta: Tensor | None = None) -> None:
+        self.layer, self.turned, self.scale = layer, layer.weight.t(), scale
+        self.a, self.h = (layer.bias.new_empty(rows, len(layer.bias)) for _ in range(2))
+        self.delta = torch.empty_like(self.a) if delta is None else delta
         self.delta_turned = self.delta.t()
 
 
@@ -49,11 +50,14 @@ class Dense:
         network: layers and f.
         rows: R, for which the buffers are made.
         share: what a row's gradient counts: 1 / R for a mean over rows.
+        delta: where the gradient of the outputs [R, outputs] will be found; a buffer of its own, if not given.
     """
 
-    def __init__(self, network: Network, rows: int, share: float) -> None:
+    def __init__(self, network: Network, rows: int, share: float, delta: Tensor | None = None) -> None:
         self.activation, self.share = network.activation, share
-        self.benches = [Bench(layer, rows) for layer in network.layers]
+        *inner, last = network.layers
+        self.benches = [Bench(layer, rows, self.activation.scale) for layer in inner]
+        self.benches.append(Bench(last, rows, 1.0, delta))
         self.outputs, self.delta = self.benches[-1].a, self.benches[-1].delta
         self.shares = self.outputs.new_full((rows,), share)
 
@@ -61,7 +65,7 @@ class Dense:
         """The outputs [R, outputs] for x [R, inputs], in a buffer of the network's own."""
         h, last = x, self.benches[-1]
         for bench in self.benches:
-            torch.addmm(bench.layer.bias, h, bench.turned, out=bench.a)
+            torch.addmm(bench.layer.bias, h, bench.turned, beta=bench.scale, alpha=bench.scale, out=bench.a)
             if bench is not last:
                 h = bench.h
                 self.activation.forward(bench.a, h)

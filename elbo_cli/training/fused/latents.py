@@ -29,11 +29,11 @@ class Latents:
         torch.addcmul(self.mu, self.sigma, self.eps, out=self.z)
         return self.rows
 
-    def kl(self) -> Tensor:
-        """KL(q || p) in closed form, [N], in nats."""
+    def kl(self) -> float:
+        """KL(q || p) in closed form, summed over the data in float64, in nats."""
         twice = torch.mul(self.mu, self.mu, out=self.scratch).addcmul_(self.sigma, self.sigma)
-        twice.sub_(self.log_sigma, alpha=2).sub_(1)
-        return twice.sum(-1).mul_(0.5)
+        twice.sub_(self.log_sigma, alpha=2)
+        return 0.5 * (twice.sum(dtype=torch.float64).item() - twice.numel())
 
     def log_ratio(self) -> Tensor:
         """log p(z) - log q(z | x), float64 [K, N]: sum_j (eps_j^2 - z_j^2) / 2 + log sigma_j."""

@@ -49,33 +49,33 @@ class Pass:
     def __init__(self, encoder: Network, decoder: Network, objective: Objective, N: int) -> None:
         K, width = objective.samples, len(decoder.layers[-1].bias)
         self.K, self.weighted = K, objective.bound == "iwae"
-        self.encoder, self.decoder = Dense(encoder, N, 1 / N), Dense(decoder, K * N, 1 / N)
+        self.pixels = Pixels(K, N, width, decoder.layers[-1].bias)
+        self.encoder, self.decoder = Dense(encoder, N, 1 / N), Dense(decoder, K * N, 1 / N, self.pixels.delta)
         self.latents = Latents(K, self.encoder.outputs, self.encoder.delta)
-        self.pixels = Pixels(K, N, width, self.decoder.outputs)
-        self.logits, self.delta = (rows.view(K, N, width) for rows in (self.decoder.outputs, self.decoder.delta))
+        self.logits = self.decoder.outputs.view(K, N, width)
 
     def __call__(self, x: Tensor, beta: float) -> tuple[float, float, float, float]:
         """Leave the gradients of -mean bound in their places; returns the sums that a step returns."""
         self.encoder.forward(x)
         self.decoder.forward(self.latents.draw())
         log_px_z = self.pixels.log_prob(x, self.logits)
-        self.pixels.gradient(out=self.delta)
-        recon, kl = _sum(log_px_z) / self.K, _sum(self.latents.kl())
-        bound = self._iwae(log_px_z.double(), beta) if self.weighted else self._elbo(recon - kl, beta)
+        delta = self.pixels.gradient()
+        recon, kl = _sum(log_px_z) / self.K, self.latents.kl()
+        bound = self._iwae(log_px_z.double(), delta, beta) if self.weighted else self._elbo(recon - kl, delta, beta)
         self.encoder.backward(x)
         return bound, recon - kl, recon, kl
 
-    def _elbo(self, bound: float, beta: float) -> float:
+    def _elbo(self, bound: float, delta: Tensor, beta: float) -> float:
         if self.K > 1:
-            self.delta.div_(self.K)
+            delta.div_(self.K)
         self.decoder.backward(self.latents.rows, inward=self.latents.delta_rows)
         self.latents.back_from_elbo(beta)
         return bound
 
-    def _iwae(self, log_px_z: Tensor, beta: float) -> float:
+    def _iwae(self, log_px_z: Tensor, delta: Tensor, beta: float) -> float:
         ratio = self.latents.log_ratio()
-        v = (log_px_z + beta * ratio).softmax(0).to(self.delta.dtype).unsqueeze(-1)
-        self.delta.mul_(v)
+        v = (log_px_z + beta * ratio).softmax(0).to(delta.dtype).unsqueeze(-1)
+        delta.mul_(v)
         self.decoder.backward(self.latents.rows, inward=self.latents.delta_rows)
         self.latents.back_from_iwae(v, beta)
         return _sum((log_px_z + ratio).logsumexp(0) - math.log(self.K))

@@ -1,6 +1,7 @@
 """The ELBO of a model on a split: beta = 1, no free bits, z sampled; per datum, in nats."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from elbo_cli.errors import RunError
 from elbo_cli.models.chain import Chain
 from elbo_cli.models.pixels import discrete
 from elbo_cli.records import Estimate, Evaluation, EvaluationRow
-from elbo_cli.runtime import noise
+from elbo_cli.runtime import joined, noise, ranks
 
 BLOCK = 250  # data to a block of noise: fixed, so that the answer depends on the seed and on nothing else
 MEANS = 16  # draws for either estimate of E_q[z | x], where layers hide it; twice as many of a q with no mean
@@ -51,22 +52,20 @@ class Measured:
 
 
 class Moments:
-    """Mean and variance of rows [n, D] that arrive in blocks, in float64; None once a block had no rows to give."""
+    """Mean and variance of rows that arrive in blocks, in float64; None once a block had no rows to give."""
 
     def __init__(self) -> None:
         self.count = 0
         self.mean: Tensor | None = torch.zeros(())
         self.squares = torch.zeros(())
 
-    def add(self, rows: Tensor | None) -> None:
-        """Take in a block (Chan et al. 1983: the update that does not cancel)."""
-        if rows is None or self.mean is None:
+    def add(self, n: int, mean: Tensor, squares: Tensor) -> None:
+        """Take in a block of n rows by its mean and squares (Chan et al. 1983: the update that does not cancel)."""
+        if not len(mean) or self.mean is None:
             self.mean = None
             return
-        rows = rows.double().cpu()
-        n, mean = len(rows), rows.mean(0)
-        shift, total = mean - self.mean, self.count + len(rows)
-        self.squares = self.squares + (rows - mean).square().sum(0) + shift.square() * (self.count * n / total)
+        shift, total = mean - self.mean, self.count + n
+        self.squares = self.squares + squares + shift.square() * (self.count * n / total)
         self.mean = self.mean + shift * (n / total)
         self.count = total
 
@@ -76,28 +75,69 @@ class Moments:
         return None if self.mean is None else self.squares / max(self.count - 1, 1)
 
 
+def _moments(rows: Tensor | None) -> Tensor:
+    """Mean and sum of squared deviations of rows [n, D], [2, D]; of no rows, [2, 0]."""
+    if rows is None:
+        return torch.empty(2, 0, dtype=torch.float64)
+    rows = rows.double().cpu()
+    mean = rows.mean(0)
+    return torch.stack([mean, (rows - mean).square().sum(0)])
+
+
 @torch.no_grad()
 def measure(model: LatentVariableModel, split: Split, K: int, seed: int, device: torch.device) -> Measured:
-    """ELBO, reconstruction, KL and L_K of every datum of `split`, from K draws of q each."""
-    rows, latents, means, halves = [], Moments(), Moments(), Moments()
+    """ELBO, reconstruction, KL and L_K of every datum of `split`, from K draws of q each; ranks share the blocks."""
     if isinstance(model, torch.nn.Module):
         model.eval()
-    for number, x in enumerate(split.blocks(BLOCK)):
-        with noise(seed, "measure", number, device=device):
-            qz_x = model.posterior(x)
-            draws = draw(model, x, K, qz_x)
-        rows.append(torch.stack([elbo(draws), reconstruction(draws), kl(draws), iwae(draws)]).cpu())
-        latents.add(kl_per_latent(qz_x, model.prior()))
-        with noise(seed, "measure", number, "means", device=device):
-            one, other = _mean(qz_x), _mean(qz_x)
-        means.add((one + other) / 2)
-        halves.add((one - other) / 2)
-    table = torch.cat(rows, 1)
+    blocks = torch.split(torch.arange(len(split)), BLOCK)
+    # every rank measures the first one, which tells it how many latents there are
+    mine = sorted({0, *range(len(blocks))[ranks().strided]})
+    own = {number: _measured(model, split.batch(blocks[number]), K, seed, number, device) for number in mine}
+    return _gathered(own, [len(index) for index in blocks])
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What was measured on a block of n data, float64 on the CPU; moments are [2, D] as `_moments` gives them."""
+
+    table: Tensor  # [4, n]: ELBO, reconstruction, KL, L_K
+    latents: Tensor  # moments of the KL of each latent
+    means: Tensor  # moments of E_q[z | x]
+    halves: Tensor  # moments of half the difference of two estimates of it
+    layers: tuple[int, ...]
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """What ranks tell each other."""
+        return self.table, self.latents, self.means, self.halves
+
+
+def _measured(model: LatentVariableModel, x: Tensor, K: int, seed: int, number: int, device: torch.device) -> Block:
+    with noise(seed, "measure", number, device=device):
+        qz_x = model.posterior(x)
+        draws = draw(model, x, K, qz_x)
+    with noise(seed, "measure", number, "means", device=device):
+        one, other = _mean(qz_x), _mean(qz_x)
+    table = torch.stack([elbo(draws), reconstruction(draws), kl(draws), iwae(draws)]).double().cpu()
+    latents = _moments(kl_per_latent(qz_x, model.prior()))
+    return Block(table, latents, _moments((one + other) / 2), _moments((one - other) / 2), layers(qz_x))
+
+
+def _gathered(own: Mapping[int, Block], sizes: Sequence[int]) -> Measured:
+    """What all ranks measured on blocks of these sizes, put together in the blocks' order."""
+    latents, means, halves = Moments(), Moments(), Moments()
+    first, mine = own[0], range(len(sizes))[ranks().strided]
+    shapes = [shape for n in sizes for shape in ((4, n), *(part.shape for part in first.parts[1:]))]
+    pieces = joined({4 * number + i: part for number in mine for i, part in enumerate(own[number].parts)}, shapes)
+    for place, n in enumerate(sizes):
+        for moments, part in zip((latents, means, halves), pieces[4 * place + 1 : 4 * place + 4], strict=True):
+            moments.add(n, *part)
+    table = torch.cat(pieces[::4], 1)
     assert means.variance is not None
     assert halves.variance is not None
     # the covariance of two independent estimates of a mean: the noise of neither enters it
     moving = means.variance - halves.variance
-    return Measured(table[0], table[1], table[2], table[3], latents.mean, moving, layers(qz_x))
+    return Measured(table[0], table[1], table[2], table[3], latents.mean, moving, first.layers)
 
 
 def _mean(qz_x: Distribution) -> Tensor:

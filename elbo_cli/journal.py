@@ -17,6 +17,7 @@ from elbo_cli.errors import UserError
 from elbo_cli.files import append, write_whole
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runs import RunFolder, new_folder, old_folder
+from elbo_cli.runtime import ranks, refuse_others
 from elbo_cli.training.experiment import BEGINNING, Experiment, Progress
 from elbo_cli.training.loop import fit
 
@@ -87,6 +88,33 @@ def _refuse_logs(config: configs.Config) -> None:
         events.refuse_missing()
 
 
+def agree(session: Session) -> None:
+    """Insist that all ranks are about to do the same; none of them goes on before all have come this far.
+
+    Raises:
+        UserError: a rank has another config, other data or other weights.
+        RunError: a rank is missing.
+    """
+    if ranks().size > 1:
+        data = " ".join(split.digest() for split in (session.experiment.data.train, session.experiment.data.valid))
+        weights = {name: each.cpu() for name, each in session.experiment.model.state_dict().items()}
+        mark = f"{configs.dump(session.config)} {data} {checkpoint.checksum(weights, str(session.past.last.epoch))}"
+        refuse_others("config, data or checkpoint", mark)
+
+
+def again(out: Path, config: configs.Config, device: torch.device, origin: Checkpoint | None = None) -> Session:
+    """The run in a folder, to go on with where torchrun has started its processes again.
+
+    Raises:
+        UserError: it is another run than the one that is asked for.
+    """
+    session = resume(out, (), device)
+    _refuse_changes(session.config, config)
+    if origin is not None and not session.folder.last.exists():
+        build.begin_with(session.experiment, config, origin)
+    return session
+
+
 def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
     """Insist that only what may differ differs; also where somebody edited the run's own config.yaml."""
     old, new = configs.flat(before), configs.flat(after)
@@ -107,14 +135,18 @@ def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
 def journal(session: Session) -> Iterator[EpochRecord | Tick]:
     """Train, and write every epoch down before passing its record on.
 
-    The checkpoint comes first and the row of metrics.csv after it: a kill between the two costs one row, which the
-    checkpoint still holds. Best before last, so that a last checkpoint never speaks of a best that is not there.
+    Of several ranks the first one writes, and the others train along. The checkpoint comes first and the row of
+    metrics.csv after it: a kill between the two costs one row, which the checkpoint still holds. Best before last, so
+    that a last checkpoint never speaks of a best that is not there.
 
     Raises:
         UserError: another process trains in this folder, or went on with this run meanwhile.
         RunError: the numbers or the disk fail.
     """
     folder, experiment = session.folder, session.experiment
+    if not ranks().first:
+        yield from (event if isinstance(event, Tick) else event[0] for event in fit(experiment, session.past))
+        return
     digest = experiment.data.train.digest()
     with folder.locked():
         folder.mend(session.past.last)
@@ -176,6 +208,7 @@ def manifest(session: Session) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": str(experiment.device),
         "threads": torch.get_num_threads(),
+        "processes": ranks().size,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
         "init": _origin(session.origin),

@@ -139,6 +139,11 @@ def launched() -> int:
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in LAUNCH) else 1
 
 
+def restarts() -> bool:
+    """Whether torchrun starts its processes again when one of them fails (`--max-restarts`)."""
+    return os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+
+
 @contextmanager
 def together(device: torch.device) -> Iterator[Ranks]:
     """Join the processes that torchrun started, by gloo and on GPUs by nccl; alone where it started no other.
@@ -152,12 +157,19 @@ def together(device: torch.device) -> Iterator[Ranks]:
         return
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")  # else a lost process ends this one without a sentence
     with _missed():
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=_patience()))
+        _join("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timedelta(seconds=_patience()))
     try:
         yield ranks()
     finally:
         dist.destroy_process_group()
+
+
+def _join(backend: str, patience: timedelta) -> None:
+    """Meet the others where torchrun says: after a restart under another name, for it keeps addresses of the dead."""
+    found, rank, size = next(dist.rendezvous("env://", timeout=patience))  # type: ignore[attr-defined]
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"attempt {attempt}", found)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
 
 
 def _patience() -> float:

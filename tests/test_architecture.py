@@ -74,6 +74,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.bounds",
         "elbo_cli.data",
         "elbo_cli.gap",
+        "elbo_cli.runtime",
         "elbo_cli.training",
     },
     "elbo_cli.comparison": {"torch", "elbo_cli.columns", "elbo_cli.records"},

@@ -10,7 +10,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal, St
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
-from elbo_cli.evaluation import BLOCK, Measured, Moments, evaluate, measure
+from elbo_cli.evaluation import BLOCK, Measured, Moments, _moments, evaluate, measure
 from elbo_cli.records import Evaluation
 from tests.oracles import CASES, WithPosterior, both_modes, student_posterior
 from tests.oracles.comparison import close
@@ -36,7 +36,7 @@ def test_moments_that_arrive_in_blocks_are_those_of_all_rows(sizes: list[int]) -
     rows = torch.randn(sum(sizes), 3, dtype=torch.float64) * 5 + 1e6
     moments = Moments()
     for block in rows.split(sizes):
-        moments.add(block)
+        moments.add(len(block), *_moments(block))
     assert moments.mean is not None
     assert moments.variance is not None
     torch.testing.assert_close(moments.mean, rows.mean(0), rtol=1e-14, atol=0)
@@ -47,14 +47,14 @@ def test_moments_that_arrive_in_blocks_are_those_of_all_rows(sizes: list[int]) -
 def test_moments_of_what_was_once_missing_are_missing() -> None:
     moments = Moments()
     for rows in (torch.ones(2, 3), None, torch.ones(2, 3)):
-        moments.add(rows)
+        moments.add(2, *_moments(rows))
     assert moments.mean is None
     assert moments.variance is None
 
 
 def test_moments_are_float64_whatever_comes() -> None:
     moments = Moments()
-    moments.add(torch.tensor([[16_777_217.0], [16_777_219.0]]))
+    moments.add(2, *_moments(torch.tensor([[16_777_217.0], [16_777_219.0]])))
     assert moments.mean is not None
     assert moments.mean.dtype == torch.float64
 

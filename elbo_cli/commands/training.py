@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+import torch
+
 from elbo_cli import config as configs
-from elbo_cli.checkpoint import read
+from elbo_cli.checkpoint import Checkpoint, read
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.journal import Session, journal, resume, start
+from elbo_cli.journal import Session, again, agree, journal, resume, start
 from elbo_cli.report.live import watch
 from elbo_cli.report.training import closing, implied_beta, training_json
 from elbo_cli.runs import checkpoint_path
-from elbo_cli.runtime import open_device
+from elbo_cli.runtime import open_device, ranks, restarts, together
 from elbo_cli.screen import Screen, Stopped
 
 
@@ -32,15 +34,26 @@ class Asked:
 
 def run_training(screen: Screen, asked: Asked) -> None:
     """`elbo train`."""
-    session = _session(asked)
+    with together(open_device(asked.device)) as mine:
+        session = _session(asked)
+        agree(session)
+        trained = _train(screen.of(mine.first), session)
+        if mine.first:
+            _close(screen, session, trained)
+
+
+def _train(screen: Screen, session: Session) -> int:
+    """Train behind a table; returns the number of epochs."""
     screen.say(f"{session.folder.path}: {_scale(session)}")
     for remark in _remarks(session):
         screen.say(remark)
     with _saying_how_to_go_on(session):
         past, epochs = session.past, session.config.train.epochs
         before = session.folder.records() if past.last.epoch else []
-        shown = watch(journal(session), screen.console, epochs, past.last.epoch, past.best, before)
-        trained = sum(1 for _ in shown)
+        return sum(1 for _ in watch(journal(session), screen.console, epochs, past.last.epoch, past.best, before))
+
+
+def _close(screen: Screen, session: Session, trained: int) -> None:
     records = session.folder.records()  # of earlier sittings too
     if not trained:
         screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")
@@ -58,15 +71,25 @@ def _session(asked: Asked) -> Session:
         return resume(asked.resume, asked.overrides, device)
     origin = None if asked.init is None else read(checkpoint_path(asked.init))
     if asked.config is not None:
-        return start(configs.load(asked.config, asked.overrides), asked.config.stem, asked.out, device, origin)
+        return _begun(configs.load(asked.config, asked.overrides), asked.config.stem, asked.out, device, origin)
     if origin is not None:
         config = configs.loads(origin.header.config, source=str(origin.path), overrides=asked.overrides)
-        return start(config, config.data.name, asked.out, device, origin)
+        return _begun(config, config.data.name, asked.out, device, origin)
     meant = [f" Did you mean --config {o}?" for o in asked.overrides if o.endswith((".yaml", ".yml"))]
     hint = meant[0] if meant else ""
     raise UserError(
         f"Nothing to train: give --config FILE (elbo init writes one), --init CHECKPOINT, or --resume RUN.{hint}"
     )
+
+
+def _begun(
+    config: configs.Config, name: str, out: Path | None, device: torch.device, origin: Checkpoint | None
+) -> Session:
+    """A new run; or the one in `out`, where torchrun starts its processes again and this may be such a start."""
+    if restarts() and out is None:
+        raise UserError("torchrun --max-restarts needs --out FOLDER: that is where a restarted training goes on.")
+    there = restarts() and out is not None and (out / "config.yaml").is_file()
+    return again(out, config, device, origin) if there and out else start(config, name, out, device, origin)
 
 
 def _scale(session: Session) -> str:
@@ -75,6 +98,7 @@ def _scale(session: Session) -> str:
     return (
         f"{parameters:,} parameters, {len(experiment.data.train):,} data, "
         f"{session.config.train.epochs} epochs, {experiment.device}, threads {session.config.threads}"
+        f"{f', processes {ranks().size}' if ranks().size > 1 else ''}"
     )
 
 

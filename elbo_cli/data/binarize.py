@@ -57,9 +57,23 @@ def fixed(x: Tensor, key: int, index: Tensor) -> Tensor:
 
 def dynamic(x: Tensor, key: int, index: Tensor) -> Tensor:
     """Bernoulli(x), drawn afresh at every visit from the global generator, which the caller seeds."""
+    return drawn_among(x, None, len(x))
+
+
+def drawn_among(x: Tensor, own: Tensor | None, total: int) -> Tensor:
+    """Bernoulli(x) for the rows `own` of a batch of `total`, whose other rows are drawn too, and are not kept.
+
+    Args:
+        x: the rows that are kept, [n, ...].
+        own: which of the batch they are, [n]; None: all.
+        total: rows of the batch.
+    """
+    everything = x if own is None else x.new_empty(total, *x.shape[1:])
     if x.device.type != "cpu":
-        return (torch.rand_like(x) < x).to(x.dtype)
-    return (_integers(x) < (x - 0.5) * 2**24).to(x.dtype)
+        u = torch.rand_like(everything)
+        return ((u if own is None else u[own.to(u.device)]) < x).to(x.dtype)
+    integers = _integers(everything)
+    return ((integers if own is None else integers[own]) < (x - 0.5) * 2**24).to(x.dtype)
 
 
 def _integers(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elbo_cli.data.binarize import BINARIZE
+from elbo_cli.data.binarize import BINARIZE, drawn_among
 from elbo_cli.errors import UserError, choose
 from elbo_cli.runtime import derive
 
@@ -51,6 +51,12 @@ class Split:
         `runtime.noise`. In every other case the same index gives the same x, in whatever batch it is asked for.
         """
         return BINARIZE[self.pending](self._x(index), self.key, index)
+
+    def rows_of_batch(self, index: Tensor, own: Tensor) -> Tensor:
+        """The rows `own` of the batch at `index` alone, with the values that the whole batch would have there."""
+        if self.pending == "dynamic":
+            return drawn_among(self._x(index[own.to(index.device)]), own, len(index))
+        return self.batch(index[own.to(index.device)])
 
     def blocks(self, size: int) -> Iterator[Tensor]:
         """All data in order, in consecutive batches of `size`; the last may be short."""

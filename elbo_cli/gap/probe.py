@@ -9,11 +9,12 @@ from torch.distributions import Distribution
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.gap.importance import Plan, weigh_block
+from elbo_cli.gap.jobs import Job, blocks, exchanged
 from elbo_cli.gap.proposals.laplace import applies, laplace
 from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
 from elbo_cli.gap.proposals.mixture import Component
 from elbo_cli.gap.proposals.recipes import Proposal, defensive
-from elbo_cli.gap.settings import DATA_TILE
+from elbo_cli.runtime import ranks
 from elbo_cli.training.experiment import Probed
 
 STEPS = 1  # towards each mode: every epoch pays for it
@@ -44,7 +45,10 @@ class Probe:
     def __call__(self) -> Probed:
         """Mean L_K and mean gap, nats per datum."""
         plan = Plan(self.samples, QUICK, self.seed, device=self.device)
-        blocks = torch.split(torch.arange(min(self.examples, len(self.split))), DATA_TILE)
-        weighed = [weigh_block(self.model, self.split.batch(i), i, number, plan) for number, i in enumerate(blocks)]
+        n = min(self.examples, len(self.split))
+        jobs = [Job(number, self.samples, index) for number, index in enumerate(blocks(n))]
+        mine = jobs[ranks().strided]
+        own = [weigh_block(self.model, self.split.batch(job.index), job.index, job.number, plan) for job in mine]
+        weighed = exchanged(own, jobs, alike=False)
         log_px = torch.cat([w.proposal.log_px for w in weighed]).mean().item()
         return Probed(log_px, log_px - torch.cat([w.own.elbo for w in weighed]).mean().item())

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,8 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
 from elbo_cli.evaluation import measure
 from elbo_cli.records import EpochRecord, Tick
-from elbo_cli.runtime import noise
+from elbo_cli.runtime import noise, ranks, summed
+from elbo_cli.training.company import own_noise, own_rows, own_sums
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
 from elbo_cli.training.sides import moving
 
@@ -69,7 +71,8 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
         before = (epoch - 1) * batches + done  # steps since the beginning
         with noise(experiment.seed, "train", epoch, done, device=experiment.device):
             visited = enumerate(_visited(split, stretch, plan.batch_size))
-            rows = torch.stack([_step(experiment, x, beta, before + i) for i, x in visited])
+            rows = torch.stack([_step(experiment, x, B, beta, before + i) for i, (x, B) in visited])
+        summed(rows)  # over ranks, each of which saw its own rows of every batch
         _insist_on_finite(rows, epoch, done)
         sums += rows.sum(0)
         done += len(rows)
@@ -88,13 +91,13 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
     )
 
 
-def _step(experiment: Experiment, x: Tensor, beta: float, number: int) -> Tensor:
-    """One step of whoever's turn it is; see `Step` for what it returns."""
+def _step(experiment: Experiment, x: Tensor, B: int, beta: float, number: int) -> Tensor:
+    """One step of whoever's turn it is, on this rank's rows x of a batch of B; see `Step` for what it returns."""
     turn = experiment.turns(number)
-    if turn.encoder and turn.decoder:  # nothing to hold still, at every step of the hot path
-        return experiment.step(x, beta)
-    with moving(experiment.model, turn):
-        return experiment.step(x, beta)
+    # nothing to hold still, at every step of the hot path
+    still = nullcontext() if turn.encoder and turn.decoder else moving(experiment.model, turn)
+    with still, own_noise(B):
+        return own_sums(experiment.step(x, beta), B)
 
 
 def _implied(experiment: Experiment, beta: float) -> float | None:
@@ -103,11 +106,17 @@ def _implied(experiment: Experiment, beta: float) -> float | None:
     return None if variance is None or variance.dim() else beta * variance.item()
 
 
-def _visited(split: Split, index: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """The data at `index` in batches, fetched and drawn in blocks: a call for every batch would cost as much again."""
+def _visited(split: Split, index: Tensor, batch_size: int) -> Iterator[tuple[Tensor, int]]:
+    """The data at `index` in batches, of each this rank's own rows, with the size of the whole batch.
+
+    They are fetched and drawn in blocks: a call for every batch would cost as much again.
+    """
     block = max(1, CELLS // (batch_size * math.prod(split.shape)))
     for rows in torch.split(index, block * batch_size):
-        yield from torch.split(split.batch(rows), batch_size)
+        batches = torch.split(torch.arange(len(rows)), batch_size)
+        own = [batch[own_rows(len(batch))] for batch in batches]
+        x = split.batch(rows) if ranks().size == 1 else split.rows_of_batch(rows, torch.cat(own))
+        yield from zip(torch.split(x, [len(each) for each in own]), map(len, batches), strict=True)
 
 
 def _insist_on_finite(rows: Tensor, epoch: int, first: int) -> None:

@@ -9,6 +9,7 @@ from elbo_cli.bounds.draws import Draws, draw, kl_per_latent
 from elbo_cli.bounds.gradients import GRADIENTS
 from elbo_cli.bounds.lower import BOUNDS, Bound, free_bits, kl, reconstruction, tempered
 from elbo_cli.models.vae import VAE
+from elbo_cli.training.company import centred, pool
 from elbo_cli.training.experiment import Objective, Optimizer
 
 
@@ -30,10 +31,11 @@ class PlainStep:
         if self.objective.free_bits:
             per_latent = kl_per_latent(qz_x, self.model.prior())
             assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
-            target = replace(target, kl=free_bits(per_latent, self.objective.free_bits) * beta)
+            target = replace(target, kl=free_bits(centred(per_latent), self.objective.free_bits) * beta)
         self.optimizer.zero_grad()
         climbed = gradient.of[self.objective.bound](target)
         climbed.mean().neg().backward()  # type: ignore[no-untyped-call]
+        pool(self.model.parameters(), len(x))
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from elbo_cli.models.vae import VAE
 from elbo_cli.training.adam import Adam, Flat
+from elbo_cli.training.company import pool_flat
 from elbo_cli.training.experiment import Objective
 from elbo_cli.training.fused.dense import Dense, Network
 from elbo_cli.training.fused.latents import Latents
@@ -37,6 +38,7 @@ class FusedStep:
         if N not in self.passes:
             self.passes[N] = Pass(self.encoder, self.decoder, self.objective, N)
         sums = self.passes[N](x.view(N, -1), beta)
+        pool_flat(self.gradients.whole, N)
         if self.clip_norm is not None:
             clip(self.gradients.whole, self.clip_norm)
         self.optimizer.step_flat(self.weights, self.gradients)

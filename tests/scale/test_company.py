@@ -43,6 +43,7 @@ WAYS = {
     "iwae": ("objective.bound=iwae", "objective.samples=3", "train.batch_size=37"),  # 1,317 data: the last has 22
     "free_bits": ("objective.free_bits=0.3", "train.batch_size=188", "optim.clip_norm=0.5"),  # the last batch has one
     "full": ("model.prior=vamp", "model.posterior=full_normal", "objective.gradient=stl", "train.batch_size=188"),
+    "turns": ("train.update=alternate", "train.batch_size=188"),
     "layers": ("model.latent_dim=[3,2]", "model.between.hidden=[8]", "train.batch_size=188"),
 }
 

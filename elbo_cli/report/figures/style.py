@@ -157,5 +157,7 @@ def alone(panel: Panel) -> str:
         f"<style>svg{{{light}background:#fff;font-family:system-ui,sans-serif}}"
         f"@media(prefers-color-scheme:dark){{svg{{{dark}background:#14181f}}}}</style>"
     )
-    head = panel.svg.index(">") + 1
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + panel.svg[:head] + style + panel.svg[head:]
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', panel.svg).groups()  # type: ignore[union-attr]  # ours
+    svg = panel.svg.replace("<svg ", f'<svg width="{width}pt" height="{height}pt" ', 1)
+    head = svg.index(">") + 1
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg[:head] + style + svg[head:]

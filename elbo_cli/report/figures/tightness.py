@@ -94,8 +94,8 @@ def weights_caption(three: Sequence[LogWeights], low: float) -> str:
         "Draws from the true posterior would all stand at the dashed line. On average those of q stand the gap below "
         f"it: {easy.gap:.2f} nats for the easiest datum, {worst.gap:.2f} for the worst. What counts is the right end: "
         f"of {K} draws of q for the worst datum the largest weight alone holds {q:.0%} of their sum; of {K} fitted "
-        f"draws, {ours:.0%}. {outside:.0%} of these lie left of what is shown: the share that is drawn from the prior, "
-        "in case a mode was missed."
+        f"draws, {ours:.0%}. {outside:.0%} of these lie left of what is shown, as draws of the prior do: a share of "
+        "them is there in case a mode was missed."
     )
 
 

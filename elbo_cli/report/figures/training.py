@@ -64,7 +64,7 @@ def curves_caption(records: Sequence[EpochRecord]) -> str:
     if abs(apart) < 0.5:
         return text + f"Train and validation end within {abs(apart):.2f} nat of each other: no overfitting to see."
     if apart > 0:
-        return text + f"Train ends {apart:.1f} nats above validation, which is how much of it is learnt by heart."
+        return text + f"Train ends {apart:.1f} nats above validation: overfitting, if both are equally hard."
     return (
         text + f"Train ends {-apart:.1f} nats below validation: it is the mean of an epoch in which the model improved."
     )

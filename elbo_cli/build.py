@@ -130,6 +130,7 @@ def _plan(config: configs.Config) -> Plan:
         clip_norm=optim.clip_norm,
         patience=train.patience,
         gap_every=train.gap_every,
+        health=train.health,
     )
 
 

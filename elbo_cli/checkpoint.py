@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -123,10 +124,16 @@ def _header(path: Path, text: str) -> Header:
         config=about["config"],
         shape=tuple(about["shape"]),
         data=about["data"],
-        last=EpochRecord(**about["last"]),
-        best=None if about["best"] is None else EpochRecord(**about["best"]),
+        last=_epoch(about["last"]),
+        best=None if about["best"] is None else _epoch(about["best"]),
         probed=None if about["probed"] is None else (about["probed"][0], about["probed"][1]),
     )
+
+
+def _epoch(about: Mapping[str, Any]) -> EpochRecord:
+    """A record that was JSON, which knows no tuples."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in about.items()}
+    return EpochRecord(**values)
 
 
 def checksum(tensors: Mapping[str, Tensor], about: str) -> str:

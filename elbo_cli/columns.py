@@ -41,6 +41,8 @@ def titles(record: type) -> list[str]:
 
 def cell(value: object) -> str:
     """A value as a cell of a CSV: floats by their shortest exact form, nothing for what was not measured."""
+    if isinstance(value, tuple):
+        return " ".join(map(cell, value))
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 

@@ -80,6 +80,24 @@ class EpochRecord:
         "train bound", shown=False, sign=UP, about="the bound that training climbs, where it is not the ELBO"
     )
     valid_bound: float | None = column("valid bound", shown=False, sign=UP, about="the same on the validation split")
+    gradient_norm: float | None = column(
+        "gradient", ".2g", shown=False, sign=POSITIVE, about="train.health: mean norm of the loss's gradient, one batch"
+    )
+    encoder_snr: float | None = column(
+        "encoder SNR",
+        ".2g",
+        shown=False,
+        unit="",
+        sign=POSITIVE,
+        about="train.health: the mean of the encoder's gradient over its noise",
+    )
+    kl_per_latent: tuple[float, ...] | None = column(
+        "KL of each latent",
+        "",
+        shown=False,
+        sign=POSITIVE,
+        about="train.health: validation data, with spaces between the latents",
+    )
     probe_seconds: float | None = column("probe s", ".2f", shown=False, unit="seconds", about="that the probe took")
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from filelock import FileLock, Timeout
 
@@ -246,4 +246,6 @@ def _record(row: dict[str, str]) -> EpochRecord:
 
 
 def _value(text: str, kinds: tuple[Any, ...]) -> Any:
+    if text and any(get_origin(kind) is tuple for kind in kinds):
+        return tuple(map(float, text.split()))
     return None if not text and NoneType in kinds else int(text) if int in kinds else float(text)

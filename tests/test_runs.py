@@ -19,9 +19,10 @@ FIRST = EpochRecord(
     train_kl=5e-324,
     valid_elbo=-2.5,
     active_units=3,
+    kl_per_latent=(0.1 + 0.2, 1e-300, 0.0),
 )
 COMMAS = len(fields(EpochRecord)) - 1
-SECOND = replace(FIRST, epoch=2, valid_elbo=None, active_units=None, valid_gap=1e300)
+SECOND = replace(FIRST, epoch=2, valid_elbo=None, active_units=None, kl_per_latent=None, valid_gap=1e300)
 
 
 @pytest.fixture

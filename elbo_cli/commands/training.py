@@ -60,7 +60,7 @@ def _close(screen: Screen, session: Session, trained: int) -> None:
     best = max(records, key=lambda record: record.score)
     for line in closing(records, best, session.folder):
         screen.say(line)
-    screen.emit(training_json(session.folder, records[-1], best))
+    screen.emit(training_json(session.folder, records, best))
 
 
 def _session(asked: Asked) -> Session:

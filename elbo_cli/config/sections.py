@@ -316,6 +316,10 @@ class Train(Section):
                 "resumed and reported from."
             )
         return value
+    gap_examples: Count = Field(128, description="validation examples on which the gap is measured")
+    health: bool = Field(
+        False, description="measure the gradient's norm, the encoder's signal to noise, and the KL of each latent"
+    )
 
 
 class Config(Section):

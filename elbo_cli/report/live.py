@@ -56,7 +56,9 @@ def line(record: EpochRecord) -> str:
     return " ".join(f"{name}={_plain(value)}" for name, value in cells if value is not None)
 
 
-def _plain(value: float) -> str:
+def _plain(value: float | tuple[float, ...]) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{each:.3g}" for each in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

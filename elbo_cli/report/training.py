@@ -14,17 +14,44 @@ def closing(records: Sequence[EpochRecord], best: EpochRecord, folder: RunFolder
         elbo = best.train_elbo if best.valid_elbo is None else best.valid_elbo
         lines.append(f"Best epoch {best.epoch} of {records[-1].epoch}: validation ELBO {elbo:.2f} nats per datum.")
     lines += ledger(records)
+    lines += [warning] if (warning := collapse(records[-1])) else []
     lines += [f"  {path}" for path in folder.files()]
     return [*lines, f"Next: elbo evaluate {folder.path}    elbo gap {folder.path}"]
 
 
 def ledger(records: Sequence[EpochRecord]) -> list[str]:
-    """How much of the ELBO's change on the probe was a better model and how much a tighter bound."""
-    model = sum(r.delta_log_px for r in records if r.delta_log_px is not None)
-    bound = -sum(r.delta_gap for r in records if r.delta_gap is not None)
-    if not any(r.delta_log_px is not None for r in records):
+    """How much of the ELBO's change on the probe was a better model and how much a tighter bound, and what it cost."""
+    model, gap, probed = (_total(records, name) for name in ("delta_log_px", "delta_gap", "probe_seconds"))
+    if model is None or gap is None or probed is None:
         return []
-    return [f"The probe's ELBO: {model + bound:+.1f} nats = {model:+.1f} (better model) {bound:+.1f} (tighter bound)."]
+    bound = -gap
+    form = "z.1f" if max(abs(model), abs(bound)) >= 1 else "z.3f"
+    better, tighter = "worse" if model < 0 else "better", "looser" if bound < 0 else "tighter"
+    return [
+        f"Of {model + bound:+{form}} nats that the probe's ELBO moved, {model:{form}} were a {better} model and "
+        f"{bound:{form}} a {tighter} bound.",
+        f"The probe took {probed:.1f} s of {records[-1].seconds:.1f} s, {_share(probed, records[-1].seconds)}.",
+    ]
+
+
+def _share(part: float, whole: float) -> str:
+    """A part in percent."""
+    return f"{part / whole:.1%}" if whole > 0 else "0.0%"
+
+
+COLLAPSED = 0.05  # nats of KL at which q(z | x) tells nothing of x, where there are no means to tell active units by
+
+
+def collapse(record: EpochRecord) -> str | None:
+    """A warning in one sentence where the posterior has collapsed onto the prior."""
+    small = record.valid_kl is not None and record.valid_kl < COLLAPSED
+    if not (small if record.active_units is None else record.active_units == 0):
+        return None
+    units = "q(z|x) is p(z)" if record.active_units is None else "no latent is active"
+    return (
+        f"The posterior has collapsed ({units}, KL {record.valid_kl or 0.0:.3f} nats): z says nothing of x; "
+        "try objective.free_bits=0.1, or objective.beta_warmup_epochs=10."
+    )
 
 
 def implied_beta(beta: float, variance: float | None, pixels: int, learnt: bool) -> str:
@@ -51,17 +78,26 @@ def implied_beta(beta: float, variance: float | None, pixels: int, learnt: bool)
     return f"{said} It is learnt: the column implied_beta follows it." if learnt else said
 
 
-def training_json(folder: RunFolder, last: EpochRecord, best: EpochRecord) -> dict[str, Any]:
+def training_json(folder: RunFolder, records: Sequence[EpochRecord], best: EpochRecord) -> dict[str, Any]:
     """The keys of the contract: the last epoch's means, and the best epoch's validation beside them."""
+    last = records[-1]
     return {
         "run": str(folder.path),
         "epochs": last.epoch,
         "best_epoch": best.epoch,
         "seconds": round(last.seconds, 3),
+        "ledger": {name: _total(records, name) for name in ("delta_log_px", "delta_gap", "probe_seconds")},
+        "warning": collapse(last),
         "train": _means(last, "train"),
         "valid": _means(last, "valid"),
         "best": {"train": _means(best, "train"), "valid": _means(best, "valid")},
     }
+
+
+def _total(records: Sequence[EpochRecord], name: str) -> float | None:
+    """The sum of a column over the epochs that measured it; None where none did."""
+    measured = [value for record in records if (value := getattr(record, name)) is not None]
+    return sum(measured) if measured else None
 
 
 def _means(record: EpochRecord, split: str) -> dict[str, float | None]:

@@ -37,6 +37,7 @@ class Plan:
     clip_norm: float | None = None
     patience: int | None = None
     gap_every: int = 0
+    health: bool = False  # whether the gradient's signal and noise and the KL of each latent are measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runtime import noise, ranks, summed
 from elbo_cli.training.company import own_noise, own_rows, own_sums
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
+from elbo_cli.training.health import health
 from elbo_cli.training.sides import moving
 
 CELLS = 2**20  # values fetched together: 4 MB as float32
@@ -40,6 +41,8 @@ def fit(experiment: Experiment, past: Progress = BEGINNING) -> Iterator[tuple[Ep
         epoch = past.last.epoch + 1
         record = yield from _train(experiment, epoch)
         record = replace(record, step=past.last.step + _batches(experiment), **_validated(experiment, epoch))
+        if experiment.plan.health:
+            record = replace(record, **health(experiment, record.beta))
         probed, ledger = _probe(experiment, epoch, past.probed)
         spent = past.last.seconds + time.perf_counter() - began
         record = replace(record, seconds=spent, **ledger)
@@ -135,12 +138,14 @@ def _validated(experiment: Experiment, epoch: int) -> dict[str, Any]:
     objective = experiment.objective
     K = objective.samples if objective.bound != "elbo" else 1
     measured = measure(experiment.model, experiment.data.valid, K, experiment.seed, experiment.device)
-    means = {
+    means: dict[str, Any] = {
         "valid_elbo": measured.elbo.mean().item(),
         "valid_reconstruction": measured.reconstruction.mean().item(),
         "valid_kl": measured.kl.mean().item(),
         "active_units": measured.active_units,
     }
+    if experiment.plan.health and measured.kl_per_latent is not None:
+        means["kl_per_latent"] = tuple(measured.kl_per_latent.tolist())
     if objective.bound != "elbo":
         means["valid_bound"] = measured.iwae.mean().item()
     if not math.isfinite(means["valid_elbo"] or 0.0):

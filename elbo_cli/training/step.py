@@ -24,23 +24,29 @@ class PlainStep:
 
     def __call__(self, x: Tensor, beta: float) -> Tensor:
         """Update once; returns the batch's sums of bound, ELBO, reconstruction and KL, all at beta = 1."""
-        bound, gradient = BOUNDS[self.objective.bound], GRADIENTS[self.objective.gradient]
-        qz_x, weights = self.model.posterior(x), bound.weights or gradient.path
-        draws = draw(self.model, x, self.objective.samples, qz_x, weights=weights, path=gradient.path)
-        target = draws if beta == 1 else tempered(draws, beta)
-        if self.objective.free_bits:
-            per_latent = kl_per_latent(qz_x, self.model.prior())
-            assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
-            target = replace(target, kl=free_bits(centred(per_latent), self.objective.free_bits) * beta)
+        bound, objective = BOUNDS[self.objective.bound], self.objective
         self.optimizer.zero_grad()
-        climbed = gradient.of[self.objective.bound](target)
-        climbed.mean().neg().backward()  # type: ignore[no-untyped-call]
+        values, draws = climbed(self.model, objective, x, beta)
+        values.mean().neg().backward()  # type: ignore[no-untyped-call]
         pool(self.model.parameters(), len(x))
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
-        plain = target is draws and not gradient.path
-        return _sums(draws, climbed if plain else bound.estimate(draws), bound)
+        plain = beta == 1 and not objective.free_bits and not GRADIENTS[objective.gradient].path
+        return _sums(draws, values if plain else bound.estimate(draws), bound)
+
+
+def climbed(model: VAE, objective: Objective, x: Tensor, beta: float) -> tuple[Tensor, Draws]:
+    """What a step climbs the mean of, [N], the bound under beta and free bits; and the draws, without either."""
+    bound, gradient = BOUNDS[objective.bound], GRADIENTS[objective.gradient]
+    qz_x, weights = model.posterior(x), bound.weights or gradient.path
+    draws = draw(model, x, objective.samples, qz_x, weights=weights, path=gradient.path)
+    target = draws if beta == 1 else tempered(draws, beta)
+    if objective.free_bits:
+        per_latent = kl_per_latent(qz_x, model.prior())
+        assert per_latent is not None, "build refuses free bits where the KL has no closed form for each latent"
+        target = replace(target, kl=free_bits(centred(per_latent), objective.free_bits) * beta)
+    return gradient.of[objective.bound](target), draws
 
 
 @torch.no_grad()

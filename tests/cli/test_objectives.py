@@ -35,7 +35,7 @@ def test_the_implied_beta_is_said_where_sigma_changes_it(here: Path) -> None:
 
 def test_beta_and_free_bits_are_in_the_csv_and_not_in_an_evaluation(here: Path) -> None:
     """Two objectives, and weights that stand still: every number but their own two columns is the same."""
-    still = ("optim.lr=1e-30", "--json")
+    still = ("optim.lr=1e-30", "train.step=plain", "--json")
     plain = elbo("train", "-c", "tiny.yaml", "--out", "plain", *still)
     freed = ("objective.beta=0.3", "objective.free_bits=2.0", "objective.beta_warmup_epochs=1")
     other = elbo("train", "-c", "tiny.yaml", "--out", "other", *freed, *still)
@@ -53,3 +53,16 @@ def test_beta_and_free_bits_are_in_the_csv_and_not_in_an_evaluation(here: Path) 
     for words in (("evaluate",), ("gap", "--samples", "20", "--limit", "20", "--method", "importance")):
         found = [elbo(words[0], name, *words[1:], "--json").out for name in ("plain", "other")]
         assert found[0].replace("plain", "other").split('"seconds"')[0] == found[1].split('"seconds"')[0]
+
+
+def test_the_closing_words_have_the_ledger_its_cost_and_a_warning(here: Path) -> None:
+    told = elbo("train", "-c", "tiny.yaml", "--out", "a", "optim.lr=1e-30", "objective.beta=50").out
+    assert "Of +0.000 nats that the probe's ELBO moved, 0.000 were a better model and 0.000 a tighter bound.\n" in told
+    assert "The probe took " in told
+    assert "collapsed" not in told
+    heavy = ("objective.beta=1000", "train.epochs=15", "optim.lr=0.01", "train.health=true")
+    answer = elbo("train", "-c", "tiny.yaml", "--out", "b", *heavy)
+    assert "The posterior has collapsed (no latent is active, KL 0.0" in answer.out
+    rows = RunFolder(Path("b")).records()
+    assert all(row.kl_per_latent is not None and len(row.kl_per_latent) == 2 for row in rows)
+    assert sum(rows[-1].kl_per_latent or ()) == pytest.approx(rows[-1].valid_kl)

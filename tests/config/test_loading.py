@@ -75,10 +75,12 @@ def test_the_defaults_are_those_of_the_design() -> None:
             "epochs": 100,
             "batch_size": 100,
             "step": "auto",
+            "update": "both",
             "patience": None,
             "gap_every": 1,
             "gap_samples": 32,
-            "gap_examples": 200,
+            "gap_examples": 128,
+            "health": False,
         },
     }
     assert (config.model.levels, config.model.sigma, config.model.encoder.channels) == (256, None, (32, 64))

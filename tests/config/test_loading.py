@@ -81,6 +81,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
             "gap_samples": 32,
             "gap_examples": 128,
             "health": False,
+            "log_to": ["csv"],
         },
     }
     assert (config.model.levels, config.model.sigma, config.model.encoder.channels) == (256, None, (32, 64))

@@ -19,6 +19,7 @@ from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined, inflated, refine_all
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.models.normals import FullNormal
+from elbo_cli.models.vae import VAE
 from elbo_cli.records import Estimate, FamilyGap, SplitFindings, SplitRow, Tick
 from elbo_cli.runtime import derive, noise
 
@@ -79,7 +80,7 @@ def split_gap(
     gap may err both ways: too large by what the search left, too small by what L_K left.
 
     Args:
-        model: the three distributions: q normal, diagonal or full, and a decoder with a gradient.
+        model: the three distributions: q normal, diagonal or full, or elbo's own; and a decoder with a gradient.
         split: the data.
         settings: K of log p(x), delta, tolerance, seed.
         families: other families to try, of `refine.FAMILIES`; `full` is always tried, for log p(x) needs it.
@@ -98,7 +99,7 @@ def split_gap(
     return _found(blocks, settings)
 
 
-def family_of(qz_x: Distribution) -> str:
+def family_of(model: LatentVariableModel, qz_x: Distribution) -> str:
     """The family that q is of, as `refine.FAMILIES` names it.
 
     Raises:
@@ -108,6 +109,8 @@ def family_of(qz_x: Distribution) -> str:
         return "diagonal"
     if isinstance(qz_x, MultivariateNormal):
         return "full"
+    if isinstance(model, VAE):
+        return "own"
     raise UserError(
         f"The gap of this q cannot be split: q(z|x) is a {type(qz_x).__name__}, and --split-gap looks for the best "
         "normal with diagonal or full covariance. Leave --split-gap out, or give q as an Independent(Normal) or a "
@@ -127,7 +130,7 @@ def _measure(
     plan = Plan(settings.K, PROPOSALS["auto"], settings.seed, settings.rows, settings.device)
     with noise(settings.seed, "split", number, device=settings.device):
         qz_x = model.posterior(x)
-    own, *others = dict.fromkeys((family_of(qz_x), "full", *families))
+    own, *others = dict.fromkeys((family_of(model, qz_x), "full", *families))
     refined = refine_all(model, x, qz_x, (own, *others), seed=derive(settings.seed, "split", number))
 
     def log_w(q: Distribution) -> Tensor:  # [DRAWS, n]; "elbo" seeds the same noise for each q
@@ -208,6 +211,6 @@ def _rows(
         "approximation_gap": approximation.value,
         "se_amortisation_gap": amortisation.se,
         "se_approximation_gap": approximation.se,
-    } | {f"elbo_{family}": means.value for family, means in elbo.items()}
+    } | {f"elbo_{family}": means.value for family, means in elbo.items() if family != "own"}
     cells = zip(*(column.tolist() for column in table.values()), strict=True)
     return tuple(SplitRow(**dict(zip(table, row, strict=True))) for row in cells)

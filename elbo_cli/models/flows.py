@@ -26,9 +26,10 @@ class FlowNormal(Distribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # torch's own class attribute
     has_rsample = True
 
-    def __init__(self, mu: Tensor, sigma: Tensor, f: Any) -> None:
+    def __init__(self, mu: Tensor, sigma: Tensor, f: Any, *, smooth: bool = True) -> None:
+        """`smooth`: whether its density has no kinks, which no grid's rule gets over."""
         super().__init__(mu.shape[:-1], mu.shape[-1:], validate_args=False)
-        self.mu, self.sigma, self.f = mu, sigma, f
+        self.mu, self.sigma, self.f, self.smooth = mu, sigma, f, smooth
         self._drawn: tuple[Tensor, Tensor, bool] | None = None
 
     def rsample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
@@ -66,6 +67,7 @@ class Transforms(nn.Module):
         except ImportError as error:
             raise need_extra("zuko", "flows", "A flow as q(z|x) or p(z)") from error
         options = {"hidden_features": tuple(hidden), "activation": nn.Tanh}
+        self.smooth = kind != "nsf"  # the knots of its splines
         self.parts = nn.ModuleList(make(D, context, i, options) for i in range(count))
         for part in self.parts:
             _at_rest(part)

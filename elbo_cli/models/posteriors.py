@@ -90,7 +90,7 @@ class FlowPosterior(Posterior):
     def distribution(self, parameters: Tensor) -> Distribution:
         """f runs the way that draws take: a draw with its own density is one pass, whatever the kind."""
         mu, log_sigma, context = parameters.chunk(3, dim=-1)
-        return FlowNormal(mu, log_sigma.exp(), self.transforms(context))
+        return FlowNormal(mu, log_sigma.exp(), self.transforms(context), smooth=self.transforms.smooth)
 
 
 POSTERIORS: dict[str, Callable[[int, Choices], Posterior]] = {

@@ -79,7 +79,7 @@ class FlowPrior(nn.Module):
 
     def forward(self, posterior: Encode) -> Distribution:
         """p(z) = N(f(z); 0, I) |df / dz|."""
-        return FlowNormal(self.zero, self.one, self.transforms().inv)
+        return FlowNormal(self.zero, self.one, self.transforms().inv, smooth=self.transforms.smooth)
 
 
 def _vamp(D: int, choices: Choices) -> nn.Module:

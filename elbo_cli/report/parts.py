@@ -16,7 +16,8 @@ def split_screen(found: SplitFindings) -> RenderableType:
     """Who is to blame for the gap: the encoder, or the family of q."""
     table = _table("nats per datum")
     _row(table, "ELBO of the encoder's q", found.gap.elbo)
-    _row(table, f"ELBO of the best {found.family} q of each datum", found.refined)
+    best = "q of its own family" if found.family == "own" else f"{found.family} q"
+    _row(table, f"ELBO of the best {best} for each datum", found.refined)
     _row(table, "amortisation gap, at least: what a better encoder could win", found.amortisation_gap)
     _row(table, "approximation gap: what only a richer family could win", found.approximation_gap)
     _row(table, "total", found.gap.gap)

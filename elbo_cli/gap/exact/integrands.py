@@ -11,6 +11,8 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.errors import RunError
 from elbo_cli.gap.exact.closed_form import is_diagonal
 from elbo_cli.gap.exact.crossed import crossed
+from elbo_cli.models.chain import Chain
+from elbo_cli.models.flows import FlowNormal
 
 DRAWS = 4096  # of a distribution that does not know its mean and standard deviation
 CUT = 36.0  # nats below the highest point, where a density is left out: 8.5 standard deviations of a normal
@@ -29,6 +31,12 @@ def location_and_scale(distribution: Distribution) -> tuple[Tensor, Tensor]:
         loc, scale = z.mean(0), z.std(0)
     shape = distribution.batch_shape + distribution.event_shape
     return loc.expand(shape), scale.expand(shape)
+
+
+def smooth(qz_x: Distribution) -> bool:
+    """Whether a density is not known to have kinks: a spline has some, and no grid comes to rest on them."""
+    first = qz_x.first if isinstance(qz_x, Chain) else qz_x  # all layers are of one family
+    return not isinstance(first, FlowNormal) or first.smooth
 
 
 @dataclass(frozen=True, slots=True)

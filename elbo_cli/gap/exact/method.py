@@ -12,7 +12,17 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.gap.exact.closed_form import ROUNDING, knows, linear_gaussian
 from elbo_cli.gap.exact.findings import Elbo, Found, findings
-from elbo_cli.gap.exact.integrands import CUT, Bound, Density, Evidence, Frame, Joint, location_and_scale, summable
+from elbo_cli.gap.exact.integrands import (
+    CUT,
+    Bound,
+    Density,
+    Evidence,
+    Frame,
+    Joint,
+    location_and_scale,
+    smooth,
+    summable,
+)
 from elbo_cli.gap.exact.lattice import Lattice
 from elbo_cli.gap.exact.quadrature import GOAL, integrate
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
@@ -151,9 +161,9 @@ def _everywhere(D: int, N: int) -> tuple[Lattice, Tensor]:
 
 
 def _elbo(joint: Joint) -> Elbo:
-    """The ELBO of a block of data: over one or two latents by the trapezoid rule, over more from draws of q."""
+    """The ELBO of a block: by the trapezoid rule, or from draws of a q that has kinks or more than two latents."""
     qz_x, N, D = joint.qz_x, len(joint.x), joint.qz_x.event_shape[0]
-    if D > LARGEST_LATENT:
+    if D > LARGEST_LATENT or not smooth(qz_x):
         z = qz_x.sample(torch.Size([ELBO_DRAWS]))
         log_w = joint(z, torch.arange(N)) - summable(qz_x.log_prob(z))
         return Elbo(log_w.mean(0), torch.zeros(N).double(), log_w.std(0) / math.sqrt(ELBO_DRAWS))

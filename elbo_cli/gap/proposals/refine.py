@@ -11,6 +11,7 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.proposals.ascent import JUDGES, Ascent, diagonal, full
 from elbo_cli.gap.proposals.flow import flow
+from elbo_cli.gap.proposals.own import own
 from elbo_cli.models.normals import FullNormal, normal
 from elbo_cli.runtime import noise
 
@@ -60,7 +61,7 @@ def refine(
         x: data, [N, ...].
         qz_x: where to begin, batch [N], event [D]; its mean and standard deviations are all that is used of it, and
             its covariance where it is a MultivariateNormal.
-        family: `diagonal`, `full` or `flow`.
+        family: `diagonal`, `full`, `flow`, or `own` for the family of an elbo model's q, whatever it is.
         steps: of the climb over full normals; null: 48, or D where that is more.
         draws: to a step, an even number.
         seed: of the search's noise.
@@ -180,10 +181,16 @@ def _flow(ascent: Ascent, begun: Begun) -> Refined:
     return Refined(flow(ascent, begun.whole), _cost(ascent))
 
 
+def _own(ascent: Ascent, begun: Begun) -> Refined:
+    ascent = replace(ascent, steps=6 * ascent.steps)
+    return Refined(own(ascent), _cost(ascent))
+
+
 Fit = Callable[[Ascent, Begun], Refined]
 
 FAMILIES: dict[str, Fit] = {
     "diagonal": _diagonal,
     "full": _full,
     "flow": _flow,
+    "own": _own,  # whatever family the model's q is of
 }

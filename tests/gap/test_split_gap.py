@@ -270,7 +270,7 @@ def test_findings_are_json_and_tell_what_they_cost(monkeypatch: pytest.MonkeyPat
     assert found.decodes == found.search_decodes + 64 + 4 * DRAWS
     assert found.gap.decodes == found.decodes
     assert (found.examples, found.seed, found.gap.samples) == (40, 5, 64)
-    assert {f"elbo_{family}" for family in FAMILIES} < set(titles(SplitRow))
+    assert {f"elbo_{family}" for family in FAMILIES if family != "own"} < set(titles(SplitRow))
 
 
 class Counting(TwoLatentMLP):

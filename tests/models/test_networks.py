@@ -171,6 +171,8 @@ def test_every_network_has_the_jacobian_that_the_proposals_take(kind: str, norm:
     J, _ = jacobian(model, z, torch.arange(3))
     expected = torch.autograd.functional.jacobian(lambda z: model.likelihood(z).logits.flatten(1).sum(0), z)
     torch.testing.assert_close(J.permute(2, 1, 0), expected)
+    nothing, f = jacobian(model, z, torch.arange(0))
+    assert nothing.shape == (0, *f.shape) == (0, 4, 30)
 
 
 def test_with_no_hidden_layers_a_perceptron_is_a_linear_map() -> None:

@@ -48,6 +48,9 @@ def _forward_mode(model: LatentVariableModel, z: Tensor, basis: Tensor) -> tuple
     def eta(z: Tensor) -> tuple[Tensor, Tensor]:
         return metric(model.likelihood(z))
 
+    if not len(basis):  # no latent is felt: there is nothing to map over
+        at, f = eta(z)
+        return at.new_zeros(0, *at.shape), f
     return along(eta, z, basis)
 
 

@@ -3,10 +3,13 @@
 import hashlib
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import RLock
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +18,10 @@ from torch import Tensor
 
 from elbo_cli.errors import RunError, UserError, choose
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+_GENERATOR = RLock()  # torch's global generator serves one place at a time
 
 
 def derive(seed: int, *path: str | int) -> int:
@@ -40,12 +46,37 @@ def noise(seed: int, *path: str | int, device: torch.device | None = None) -> It
             torch.manual_seed(derive(seed, *path))
             yield
         return
-    before = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(derive(seed, *path))
+    with _GENERATOR:
+        before = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(derive(seed, *path))
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)
+
+
+def abreast(work: Callable[[S], T], items: Sequence[S], workers: int) -> Iterator[T]:
+    """Work on each of the items, the results in their order; several items at a time, each on a core of its own.
+
+    Every item is computed by one thread, so that its bits do not depend on how many there are. What draws inside must
+    do so in `noise`, of which there is one at a time; a few results at most wait for their turn.
+    """
+    if workers == 1:
+        yield from map(work, items)
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool, waiting = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)), deque[Future[T]]()
     try:
-        yield
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        torch.default_generator.set_state(before)
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def _auto() -> torch.device:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from elbo_cli.errors import UserError
-from elbo_cli.runtime import DEVICES, derive, noise, open_device, settle
+from elbo_cli.runtime import DEVICES, abreast, derive, noise, open_device, settle
 
 
 def test_a_derived_seed_is_the_same_for_ever() -> None:
@@ -99,3 +99,40 @@ def test_settling_sets_the_threads_and_flushes_denormals() -> None:
     settle(1)
     assert torch.get_num_threads() == 1
     assert (torch.tensor([1e-310], dtype=torch.float64) * 1).item() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_work_abreast_comes_back_in_order_with_its_own_noise(workers: int) -> None:
+    def work(item: int) -> tuple[int, float, int]:
+        with noise(0, "abreast", item):
+            return item, torch.rand(()).item(), torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    found = list(abreast(work, range(40), workers))
+    assert [item for item, _, _ in found] == list(range(40))
+    assert [number for _, number, _ in found] == [number for _, number, _ in abreast(work, range(40), 1)]
+    assert {threads for _, _, threads in found} == {1}
+    assert torch.get_num_threads() == before
+
+
+def test_a_failure_abreast_is_told_and_the_rest_is_left() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item == 3:
+            raise ArithmeticError("three")
+        done.append(item)
+        return item
+
+    with pytest.raises(ArithmeticError, match="three"):
+        list(abreast(work, range(10_000), 2))
+    assert len(done) < 100
+    assert torch.get_num_threads() == 1
+
+
+def test_who_stops_listening_stops_the_work() -> None:
+    done: list[int] = []
+    results = abreast(lambda item: done.append(item) or item, range(10_000), 2)
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert len(done) < 100

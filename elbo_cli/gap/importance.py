@@ -1,6 +1,6 @@
 """Importance sampling in tiles: a fixed block of data by a fixed block of draws, each with noise of its own."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -14,13 +14,16 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, choose
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.jobs import Job, blocks, exchanged
+from elbo_cli.gap.proposals.laplace import draws_nothing
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
+from elbo_cli.models.plain import plain_layers
+from elbo_cli.models.vae import VAE
 from elbo_cli.records import GapFindings, Tick
-from elbo_cli.runtime import noise, ranks
+from elbo_cli.runtime import abreast, noise, ranks
 
-ELBO_DRAWS = 128  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
+ELBO_DRAWS = 64  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +50,24 @@ def weigh_block(model: LatentVariableModel, x: Tensor, index: Tensor, number: in
     Raises:
         RunError: a log-weight is NaN or +inf; the sentence names the datum.
     """
-    with noise(plan.seed, "gap", number, "proposal", device=plan.device):
-        qz_x = model.posterior(x)
-        mixture = Mixture(plan.proposal(model, x, qz_x))
+    qz_x, mixture = _proposed(model, x, number, plan)
     with naming(index):
         proposal = summarise(model, x, mixture, plan.K, plan, number, "draws")
         if plan.proposal.recipe is posterior:
             return Weighed(index, proposal, proposal)
         own = Mixture(posterior(model, x, qz_x))
         return Weighed(index, proposal, summarise(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
+
+
+def _proposed(model: LatentVariableModel, x: Tensor, number: int, plan: Plan) -> tuple[Distribution, Mixture]:
+    """q and the proposal; outside `noise`, where others may work beside it, if both are known to draw nothing."""
+    if plan.proposal.quiet and isinstance(model, VAE):
+        qz_x = model.posterior(x)
+        if draws_nothing(model, qz_x):
+            return qz_x, Mixture(plan.proposal(model, x, qz_x))
+    with noise(plan.seed, "gap", number, "proposal", device=plan.device):
+        qz_x = model.posterior(x)
+        return qz_x, Mixture(plan.proposal(model, x, qz_x))
 
 
 @contextmanager
@@ -126,11 +138,31 @@ def weigh_blocks(
     """The weights of some blocks of data, of which others may weigh the rest."""
     plan, done, total = plan_of(settings), 0, sum(len(job.index) for job in jobs)
     weighed = []
-    for job in jobs:
-        weighed.append(weigh_block(model, split.batch(job.index), job.index, job.number, plan))
+    for job, each in zip(jobs, weigh_jobs(model, split, jobs, lambda job: plan), strict=True):
+        weighed.append(each)
         done += len(job.index)
         yield Tick(done=done, total=total, what="importance sampling")
     return weighed
+
+
+def weigh_jobs(
+    model: LatentVariableModel, split: Split, jobs: Sequence[Job], plan: Callable[[Job], Plan]
+) -> Iterator[Weighed]:
+    """The weights of each job's data, several jobs at a time where the model is one that allows it."""
+
+    def weigh(job: Job) -> Weighed:
+        return weigh_block(model, split.batch(job.index), job.index, job.number, plan(job))
+
+    return abreast(weigh, jobs, workers(model, split.device))
+
+
+def workers(model: LatentVariableModel, device: torch.device) -> int:
+    """How many blocks may be weighed at a time: as many as there are threads, for a plain VAE on the CPU; else one.
+
+    Of other models nobody knows whether they may be asked by two threads at once.
+    """
+    plain = isinstance(model, VAE) and model.visible.outputs_are_eta and plain_layers(model.decoder) is not None
+    return torch.get_num_threads() if plain and device.type == "cpu" else 1
 
 
 def conclude(weighed: Sequence[Weighed], D: int, settings: Settings) -> GapFindings:

@@ -11,7 +11,7 @@ from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import choose
 from elbo_cli.gap.findings import Weighed, findings
-from elbo_cli.gap.importance import Plan, alike, decodes, latent_size, weigh_block
+from elbo_cli.gap.importance import Plan, alike, decodes, latent_size, weigh_jobs
 from elbo_cli.gap.jobs import Job, exchanged
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
@@ -105,9 +105,10 @@ def _measured(
     jobs = _jobs(index, allocation)
     mine = jobs[ranks().strided]  # by K, so that each rank has its share of the long ones
     weighed, done, total = [], 0, sum(job.K * len(job.index) for job in mine)
-    for job in mine:
-        plan = Plan(job.K, proposal, derive(settings.seed, "tolerance", name), settings.rows, settings.device)
-        weighed.append(weigh_block(model, split.batch(job.index), job.index, job.number, plan))
+    seed = derive(settings.seed, "tolerance", name)
+    plan = Plan(PILOT, proposal, seed, settings.rows, settings.device)
+    for job, each in zip(mine, weigh_jobs(model, split, mine, lambda job: replace(plan, K=job.K)), strict=True):
+        weighed.append(each)
         done += job.K * len(job.index)
         yield Tick(done=done, total=total, what=name)
     return exchanged(weighed, jobs, alike(settings))

@@ -9,10 +9,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
+from elbo_cli.build import experiment
+from elbo_cli.config import loads
+from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.gap.importance import importance
+from elbo_cli.gap.importance import ELBO_DRAWS, importance, workers
+from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import DATA_TILE, Settings
+from elbo_cli.models.vae import VAE
 from elbo_cli.records import GapFindings
+from elbo_cli.runtime import finished
 from tests.gap.runs import columns, run, split_of
 from tests.oracles import CASES, Oracle, WithPosterior
 
@@ -96,7 +102,7 @@ def test_no_draw_is_used_twice(proposal: str) -> None:
     run(Watching(model, model.posterior), model.data(40), K=100, proposal=proposal)
     # by their width: a tile of whole blocks, or of the short one; the fit's own points are fewer
     drawn = torch.cat([z.flatten(0, 1) for z in seen if z.dim() == 3 and z.shape[0] in (64, 36)])
-    expected = 40 * 100 * (1 if proposal == "posterior" else 2)  # and as many of q for the ELBO
+    expected = 40 * (100 + (0 if proposal == "posterior" else ELBO_DRAWS))  # those of q for the ELBO are a whole tile
     assert len(drawn) == expected
     assert len(drawn.unique(dim=0)) == expected
 
@@ -174,6 +180,33 @@ class Wrapper(Distribution):
     def __init__(self, base: Distribution) -> None:
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
         self.base = base
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[VAE, Split]:
+    made = experiment(loads("data: {name: digits}", overrides=["model.latent_dim=5"]))
+    assert isinstance(made.model, VAE)
+    return made.model, made.data.test.first(110)
+
+
+@pytest.mark.parametrize("proposal", PROPOSALS)
+def test_with_several_threads_it_is_the_same_to_the_last_bit(proposal: str, digits: tuple[VAE, Split]) -> None:
+    """Blocks of data are worked on side by side, each by one thread and with its own noise."""
+    model, split = digits
+    settings = Settings(K=70, proposal=proposal)
+    alone = finished(importance(model, split, settings))
+    torch.set_num_threads(3)
+    assert workers(model, torch.device("cpu")) == 3
+    state = torch.get_rng_state()
+    assert finished(importance(model, split, settings)) == alone
+    assert (torch.get_rng_state() == state).all()
+    assert torch.get_num_threads() == 3
+
+
+def test_a_model_that_may_not_be_asked_by_two_threads_is_asked_by_one(digits: tuple[VAE, Split]) -> None:
+    torch.set_num_threads(3)
+    assert workers(CASES["crude"].build(), torch.device("cpu")) == 1
+    assert workers(digits[0], torch.device("cuda")) == 1
 
 
 def test_there_is_no_other_proposal() -> None:

@@ -159,7 +159,7 @@ def test_a_round_that_falls_short_is_followed_by_a_longer_one() -> None:
     assert "was not met" in found.verdict.reason
 
 
-@pytest.mark.parametrize(("proposal", "own"), [("posterior", 0), ("defensive", 128)])
+@pytest.mark.parametrize(("proposal", "own"), [("posterior", 0), ("defensive", ELBO_DRAWS)])
 def test_decodes_are_counted_as_they_happen(proposal: str, own: int) -> None:
     model = Watching("crude")
     x = model.data(40)

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.proposals.block import Block
@@ -20,6 +20,13 @@ def applies(model: LatentVariableModel, qz_x: Distribution) -> bool:
     """Whether the model's likelihood has a Fisher information that is known here, and a latent of a size to be had."""
     vector = len(qz_x.event_shape) == 1 and qz_x.event_shape[0] <= LARGEST_LATENT
     return vector and knows(model.likelihood(start(qz_x)))
+
+
+def draws_nothing(model: LatentVariableModel, qz_x: Distribution) -> bool:
+    """Whether a fit needs no noise: q knows its mean, and the prior its curvature."""
+    prior = model.prior()
+    normal = isinstance(prior, Independent) and isinstance(prior.base_dist, Normal)
+    return normal and isinstance(qz_x, Independent) and isinstance(qz_x.base_dist, Normal)
 
 
 @torch.no_grad()

@@ -56,6 +56,7 @@ class Proposal:
     recipe: Recipe
     decodes: Callable[[int], int]  # D -> decoder evaluations before the first draw
     defended: bool  # holds a share that reaches what its main part may have missed; without one nothing is `resolved`
+    quiet: bool = False  # draws nothing, where `laplace.draws_nothing` holds
 
     def __call__(self, model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
         """The components for data x [N, ...]."""
@@ -63,9 +64,9 @@ class Proposal:
 
 
 PROPOSALS: dict[str, Proposal] = {
-    "auto": Proposal(auto, cost_of_variational, defended=True),
-    "posterior": Proposal(posterior, lambda D: 0, defended=False),
-    "defensive": Proposal(defensive, lambda D: 0, defended=True),
-    "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False),
+    "auto": Proposal(auto, cost_of_variational, defended=True, quiet=True),
+    "posterior": Proposal(posterior, lambda D: 0, defended=False, quiet=True),
+    "defensive": Proposal(defensive, lambda D: 0, defended=True, quiet=True),
+    "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False, quiet=True),
     "refined": Proposal(refined, cost_of_refined, defended=True),
 }

@@ -1,6 +1,7 @@
 """Draw the figures of docs/tutorial.md from the runs of its own commands: python scripts/write_figures.py."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,8 @@ def main() -> None:
             "draws of auto": elbo("gap", "two", "--samples", "500", cwd=here),
         }
         rows = pd.read_csv(here / "two" / "metrics.csv")
+        elbo("report", "two", "--limit", "50", cwd=here)
+        shutil.copy(here / "two" / "report" / "posterior-1.png", FIGURES / "posterior.png")
     for name, draw in {"ledger": lambda a: ledger(a, rows), "curve": lambda a: curve(a, exact, found)}.items():
         figure, axes = plt.subplots(layout="constrained")
         draw(axes)

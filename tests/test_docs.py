@@ -95,6 +95,14 @@ def table(run: Path) -> str:
     return out.getvalue()
 
 
+def test_the_three_commands_of_the_readme_work_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    block = next(each for each in blocks(ROOT / "README.md") if "--out runs/first" in each.text)
+    assert [command.split()[1] for command in block.commands()] == ["train", "evaluate", "gap"]
+    assert "RESOLVED" in done(block, "").splitlines()[-1]
+
+
 @pytest.mark.parametrize("name", QUOTING)
 def test_every_figure_of_the_prose_is_one_that_was_printed(name: str) -> None:
     text = (DOCS / name).read_text("utf-8")

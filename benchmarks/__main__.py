@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import coverage, hundred, importance, mnist, table1, training, verdict
+from benchmarks import coverage, hundred, importance, mnist, table1, tolerance, training, verdict
 from benchmarks.compare import Row, Setting, machine
 
 STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
@@ -19,6 +19,7 @@ STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "coverage": lambda setting: coverage.study(),
     "verdict": lambda setting: verdict.study(),
     "hundred": lambda setting: hundred.study(),
+    "tolerance": lambda setting: tolerance.study(),
     "mnist": mnist.many,
     "mnist-dear": mnist.few,
     "mnist-sandwich": mnist.between,

@@ -14,7 +14,7 @@ from tests.oracles import CASES
 SEEDS = 400
 K = 256
 N = 16
-CHOSEN = ("slightly_crude", "probit_crude", "two_latents")
+CHOSEN = ("slightly_crude", "crude", "diagonal", "probit_crude", "logistic", "two_latents", "two_latents_crude")
 
 
 def study() -> Iterator[dict[str, Any]]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from elbo_cli import build
 from elbo_cli import config as configs
 from elbo_cli.evaluation import evaluate as evaluate_model
+from elbo_cli.gap.log_weights import blocks_of_log_weights
 from elbo_cli.gap.methods import measure_gap, settled
 from elbo_cli.gap.settings import Settings, default_draws
 from elbo_cli.records import EpochRecord, Evaluation, GapFindings
@@ -19,7 +21,7 @@ from elbo_cli.subject import Subject, open_subject
 from elbo_cli.training.experiment import Experiment
 from elbo_cli.training.loop import records
 
-__all__ = ["Experiment", "Subject", "evaluate", "fit", "gap", "load", "open_subject", "subject_of"]
+__all__ = ["Experiment", "Subject", "evaluate", "fit", "gap", "load", "log_weights", "open_subject", "subject_of"]
 
 
 def load(path: Path | str, overrides: Sequence[str] = (), device: torch.device = build.CPU) -> Experiment:
@@ -85,3 +87,23 @@ def gap(
     K = samples or default_draws(method)
     settings = Settings(K=K, proposal=proposal, delta=delta, seed=subject.seed, device=subject.device).to(tolerance)
     return finished(measure_gap(subject.model, subject.split, settled(method, samples, proposal), settings))
+
+
+def log_weights(subject: Subject, samples: int = 500, *, proposal: str = "auto") -> Iterator[tuple[Tensor, Tensor]]:
+    """The log-weights that `gap` with as many samples judges, in blocks of 32 data.
+
+        log w = log p(x, z) - log r(z),    z ~ r, the proposal
+
+    Args:
+        subject: model and data.
+        samples: K, draws for each datum.
+        proposal: a name in `gap.proposals.PROPOSALS`.
+
+    Yields:
+        which data of the split, [n], and their log-weights, [K, n] float64, in nats.
+
+    Raises:
+        UserError: there is no such proposal.
+    """
+    settings = Settings(K=samples, proposal=proposal, seed=subject.seed, device=subject.device)
+    return blocks_of_log_weights(subject.model, subject.split, settings)

@@ -36,7 +36,7 @@ def test_the_commands_run_in_order_and_print_what_the_page_says(
         (tmp_path / example.name).write_text(example.read_text("utf-8"), "utf-8")
     printed: str | None = ""
     for block in blocks(page):
-        if block.kind == "sh" and (block.not_run or missing_package(block)):
+        if block.kind in ("sh", "python") and (block.not_run or missing_package(block)):
             printed = None  # nor is what it would print
         elif not block.not_run and not (block.kind == "text" and printed is None):
             printed = done(block, printed or "")

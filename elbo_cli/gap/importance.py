@@ -50,7 +50,7 @@ def weigh_block(model: LatentVariableModel, x: Tensor, index: Tensor, number: in
     Raises:
         RunError: a log-weight is NaN or +inf; the sentence names the datum.
     """
-    qz_x, mixture = _proposed(model, x, number, plan)
+    qz_x, mixture = proposed(model, x, number, plan)
     with naming(index):
         proposal = summarise(model, x, mixture, plan.K, plan, number, "draws")
         if plan.proposal.recipe is posterior:
@@ -59,7 +59,7 @@ def weigh_block(model: LatentVariableModel, x: Tensor, index: Tensor, number: in
         return Weighed(index, proposal, summarise(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
 
 
-def _proposed(model: LatentVariableModel, x: Tensor, number: int, plan: Plan) -> tuple[Distribution, Mixture]:
+def proposed(model: LatentVariableModel, x: Tensor, number: int, plan: Plan) -> tuple[Distribution, Mixture]:
     """q and the proposal; outside `noise`, where others may work beside it, if both are known to draw nothing."""
     if plan.proposal.quiet and isinstance(model, VAE):
         qz_x = model.posterior(x)

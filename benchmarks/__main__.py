@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import coverage, hundred, importance, mnist, table1, tolerance, training, verdict
 from benchmarks.compare import Row, Setting, machine
+from benchmarks.scale import efficiency
 
 STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "train": training.study,
@@ -20,6 +21,7 @@ STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "verdict": lambda setting: verdict.study(),
     "hundred": lambda setting: hundred.study(),
     "tolerance": lambda setting: tolerance.study(),
+    "scaling": efficiency.study,
     "mnist": mnist.many,
     "mnist-dear": mnist.few,
     "mnist-sandwich": mnist.between,

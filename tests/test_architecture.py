@@ -126,6 +126,8 @@ KNOW_CONFIGS = {
     "elbo_cli.commands.training",
     "elbo_cli.journal",
     "elbo_cli.subject",
+    "elbo_cli.sweep.study",
+    "elbo_cli.sweep.worker",
 }
 
 

@@ -8,6 +8,7 @@ from elbo_cli import __version__
 from elbo_cli.cli.configs import check, init
 from elbo_cli.cli.measuring import evaluate, gap
 from elbo_cli.cli.seeing import compare, plot, report, runs, sample
+from elbo_cli.cli.sweeping import sweep
 from elbo_cli.cli.training import train
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ app.command(short_help="Train a VAE, with a table and a CSV row for every epoch.
 app.command(short_help="ELBO, reconstruction and KL of a checkpoint, with errors.")(evaluate)
 app.command("gap", short_help="How tight the bound is, with errors, certificate and verdict.")(gap)
 app.command("bound-gap", help="Another name for gap.")(gap)
+app.command(short_help="Train a grid or a search over config keys and seeds, and compare.")(sweep)
 app.command(short_help="List the runs in a folder, with their best validation ELBO.")(runs)
 app.command(short_help="Runs side by side: what differs, and which config won.")(compare)
 app.command(short_help="One HTML page with every figure of a run, or several runs.")(report)

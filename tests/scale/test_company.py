@@ -154,6 +154,7 @@ def worker(agent: int, rank: int) -> int | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker to kill in /proc")
 def test_torchrun_starts_a_killed_run_again_and_it_goes_on(tiny: Path, tmp_path: Path) -> None:
     out, epochs = tmp_path / "run", 12

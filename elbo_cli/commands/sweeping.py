@@ -1,0 +1,80 @@
+"""`elbo sweep`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from elbo_cli.commands.chosen import Chosen
+from elbo_cli.commands.comparing import Effort, compared
+from elbo_cli.config.sweeps import Plan, load_sweep
+from elbo_cli.errors import RunError, UserError
+from elbo_cli.report.comparison import comparison_screen
+from elbo_cli.runtime import open_device
+from elbo_cli.screen import Screen
+from elbo_cli.sweep.crew import crowded, processes, run_cluster, run_here
+from elbo_cli.sweep.study import DONE, FAILED, WHY, Trials
+from elbo_cli.sweep.worker import Told, work
+
+
+def run_worker(screen: Screen, path: Path, device: str) -> None:
+    """`elbo sweep --worker`: train what is left, beside others who do the same."""
+    plan = load_sweep(path)
+    for told in work(plan, Trials(plan), open_device(device)):
+        screen.say(_line(told))
+
+
+def _line(told: Told) -> str:
+    if told.score is None:
+        return f"{told.run}: failed ({told.settings}). {told.why}"
+    rest = f", went on from epoch {told.went_on}" if told.went_on else ""
+    return f"{told.run}: {told.score:.3f} nats per datum ({told.settings}{rest})"
+
+
+def run_sweep(screen: Screen, path: Path, device: str) -> None:
+    """`elbo sweep`: start the workers, wait for them, and compare what they trained."""
+    plan = load_sweep(path)
+    open_device(device)
+    trials = Trials(plan)
+    if not trials.finished():
+        screen.say(_plan(plan, trials))
+        if plan.sweep.slurm is not None:
+            run_cluster(plan, plan.sweep.slurm, device)
+        else:
+            run_here(plan, device)
+    _close(screen, plan, Trials(plan), device)
+
+
+def _plan(plan: Plan, trials: Trials) -> str:
+    there = trials.all()
+    done = sum(trial.state.name in (DONE, FAILED) for trial in there)
+    slurm = plan.sweep.slurm
+    where = f"{slurm.jobs} jobs on {slurm.cluster}" if slurm else f"{processes(plan)} processes"
+    total = trials.total()
+    left = f"{total - done} of {total} runs left, {where}, threads {plan.base.threads}. "
+    return f"{plan.folder}: {left}{crowded(plan)}".rstrip()
+
+
+def _close(screen: Screen, plan: Plan, trials: Trials, device: str) -> None:
+    """Compare the runs on the validation data: the test data are for whom has chosen."""
+    there = trials.all()
+    runs = [str(plan.folder / f"trial-{t.number:04}") for t in there if t.state.name == DONE]
+    failed = [t for t in there if t.state.name == FAILED]
+    for trial in failed:
+        screen.say(f"{plan.folder / f'trial-{trial.number:04}'}: failed. {trial.user_attrs.get(WHY, '')}")
+    if not runs:
+        raise RunError(f"No run of {plan.folder} was finished.")
+    answer: dict[str, Any] = {"sweep": str(plan.folder), "runs": len(runs), "failed": len(failed)}
+    screen.emit(answer | {"comparison": _compared(screen, runs, device)})
+
+
+def _compared(screen: Screen, runs: list[str], device: str) -> dict[str, Any] | None:
+    if len(runs) == 1:
+        screen.say(f"One run, {runs[0]}: nothing to compare it with.")
+        return None
+    try:
+        found = compared(screen, Chosen(runs[0], "valid", None, (), None, None, None, device), runs[1:], Effort())
+    except UserError as error:  # a search over data.*: likelihoods of other data
+        screen.say(f"The runs are not compared: {error}")
+        return None
+    screen.show(comparison_screen(found))
+    return asdict(found)

@@ -16,7 +16,7 @@ from elbo_cli.errors import UserError, need_extra
 from elbo_cli.files import make_folder, refuse_place
 
 DONE, FAILED, WAITING, RUNNING = "COMPLETE", "FAIL", "WAITING", "RUNNING"
-MARK, SEED, POINT, WHY = "elbo_sweep", "seed", "point", "why"
+MARK, SEED, POINT, VALUES, WHY = "elbo_sweep", "seed", "point", "values", "why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +78,18 @@ class Trials:
             self._enqueue(number, point, there)
         for trial in self.all():  # of a search that proposes: the other seeds of each point
             if self.plan.sweep.search == "tpe" and trial.user_attrs.get(POINT) == trial.number:
-                self._enqueue(trial.number, dict(trial.params), there)
+                self._enqueue(trial.number, trial.params, there)
 
-    def _enqueue(self, number: int, point: Point, there: set[tuple[Any, Any]]) -> None:
+    def _enqueue(self, number: int, params: dict[str, Any], there: set[tuple[Any, Any]]) -> None:
         for seed in self.plan.sweep.seeds:
             if (number, seed) not in there:
-                self.study.enqueue_trial(point, user_attrs={SEED: seed, POINT: number})
+                about = {SEED: seed, POINT: number, VALUES: _texts(params)}
+                self.study.enqueue_trial(params, user_attrs=about)
                 there.add((number, seed))
 
     def all(self) -> list[Any]:
-        """Every trial, as Optuna has it."""
-        return list(self.study.get_trials(deepcopy=False))
+        """Every trial, as Optuna has it; but for those that a worker was killed in while they were proposed."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if POINT in trial.user_attrs]
 
     def total(self) -> int:
         """How many runs there will be."""
@@ -120,9 +121,9 @@ class Trials:
         if POINT not in trial.user_attrs:  # a new proposal, and not from the list
             seeds = self.plan.sweep.seeds
             trial.set_user_attr(SEED, seeds[0])
-            trial.set_user_attr(POINT, trial.number)
-            there = {(trial.number, seeds[0])}
-            self._enqueue(trial.number, dict(trial.params), there)
+            trial.set_user_attr(VALUES, _texts(trial.params))
+            trial.set_user_attr(POINT, trial.number)  # the last: with it the proposal is whole
+            self._enqueue(trial.number, trial.params, {(trial.number, seeds[0])})
         return self._held(self.study.trials[trial.number])
 
     def _distributions(self) -> dict[str, Any]:
@@ -149,9 +150,8 @@ class Trials:
             lock.acquire(timeout=0)
         except Timeout:
             return None
-        point = {key: value if isinstance(value, str) else repr(value) for key, value in trial.params.items()}
-        seed = trial.user_attrs.get(SEED, self.plan.sweep.seeds[0])
-        return Claimed(trial.number, point, seed, self.folder / f"trial-{trial.number:04}", lock)
+        about = trial.user_attrs  # and not its parameters: Optuna writes them one by one, and a kill may come between
+        return Claimed(trial.number, about[VALUES], about[SEED], self.folder / f"trial-{trial.number:04}", lock)
 
     def tell(self, claimed: Claimed, score: float | None, why: str = "") -> None:
         """Write down what came of a trial: its score, or why there is none."""
@@ -166,6 +166,11 @@ class Trials:
         """While no other worker claims."""
         with FileLock(self.folder / "claims" / ".lock"):
             yield
+
+
+def _texts(params: dict[str, Any]) -> Point:
+    """Parameters as a point: what is not text already is a number."""
+    return {key: value if isinstance(value, str) else repr(value) for key, value in params.items()}
 
 
 def _optuna() -> Any:

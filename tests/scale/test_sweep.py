@@ -16,7 +16,7 @@ from elbo_cli.config.sweeps import load_sweep
 from elbo_cli.errors import UserError
 from elbo_cli.runs import RunFolder
 from elbo_cli.sweep.crew import crowded, processes
-from elbo_cli.sweep.study import DONE, FAILED, POINT, SEED, Trials
+from elbo_cli.sweep.study import DONE, FAILED, POINT, SEED, VALUES, Trials
 from elbo_cli.sweep.worker import work
 from tests.cli.command import TINY, elbo
 from tests.scale.processes import environment
@@ -76,7 +76,7 @@ def test_twelve_runs_killed_twice_are_finished_with_nothing_repeated_and_nothing
     assert {name: after[name] for name in kept} == kept
     trials = Trials(load_sweep(path)).all()
     assert [trial.state.name for trial in trials] == [DONE] * 12
-    points = {(trial.params["optim.lr"], trial.params["model.latent_dim"], trial.user_attrs[SEED]) for trial in trials}
+    points = {(*trial.user_attrs[VALUES].values(), trial.user_attrs[SEED]) for trial in trials}
     assert len(points) == 12
     for trial in trials:
         records = RunFolder(runs / f"trial-{trial.number:04}").records()
@@ -122,6 +122,25 @@ def test_a_search_that_proposes_trains_every_seed_of_a_point(folder: Path) -> No
         assert [t.user_attrs[SEED] for t in same] == [4, 7]
         assert same[0].params == same[1].params
     assert by_point[0][0].params != by_point[2][0].params
+    assert Trials(plan).finished()
+
+
+@pytest.mark.parametrize("search", ["grid", "tpe"])
+def test_a_worker_killed_while_it_asks_loses_no_value(
+    search: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna writes a trial's parameters one by one: a kill between two of them leaves a trial that runs with one."""
+    plan = load_sweep(written(folder, GRID.replace("[0, 1, 2]", "[0]") + f"search: {search}\ntrials: 3\n"))
+    trials = Trials(plan)
+    first, *_ = trials._distributions().items()
+    trials.study.ask(fixed_distributions=dict([first]))
+    after = Trials(plan)
+    points = []
+    while (claimed := after.claim()) is not None:
+        points.append(claimed.point)
+        after.tell(claimed, -1.0)
+    assert len(points) == (4 if search == "grid" else 3)
+    assert all(set(point) == set(plan.space) for point in points)
     assert Trials(plan).finished()
 
 

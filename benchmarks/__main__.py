@@ -10,12 +10,25 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import coverage, hundred, importance, mnist, table1, tolerance, training, verdict
+from benchmarks import (
+    combinations,
+    coverage,
+    hundred,
+    importance,
+    mnist,
+    startup,
+    table1,
+    tolerance,
+    training,
+    verdict,
+)
 from benchmarks.compare import Row, Setting, machine
 from benchmarks.scale import efficiency
 
 STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "start": startup.study,
     "train": training.study,
+    "combinations": combinations.study,
     "importance": importance.study,
     "coverage": lambda setting: coverage.study(),
     "verdict": lambda setting: verdict.study(),
@@ -27,7 +40,12 @@ STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "mnist-sandwich": mnist.between,
     "mnist-split": mnist.blame,
 }
-SPEED = ("train", "importance")  # what is about speed, and not about how often an answer is right
+SPEED = (
+    "start",
+    "train",
+    "combinations",
+    "importance",
+)  # what is about speed, and not about how often an answer is right
 PEERS = Path(".venv-peers/bin/python")
 
 

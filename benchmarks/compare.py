@@ -1,6 +1,5 @@
 """Speed as ratios of medians in one run, the contenders in turn: A B A B ... The one place that times and concludes."""
 
-import os
 import platform
 import statistics
 import time
@@ -65,9 +64,11 @@ def machine() -> str:
     """What the figures were measured on, in a few words."""
     import torch
 
+    from elbo_cli.cores import cores
+
     capability = torch.backends.cpu.get_cpu_capability()
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{_processor()}, {_cores()} cores, {capability}, {versions}"
+    return f"{_processor()}, {cores()} cores, {capability}, {versions}"
 
 
 def _processor() -> str:
@@ -75,7 +76,3 @@ def _processor() -> str:
     lines = listed.read_text().splitlines() if listed.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -33,6 +33,7 @@ ROOT = Path(elbo_cli.__file__).parent
 ROOMS: dict[str, set[str]] = {
     "elbo_cli.errors": set(),
     "elbo_cli.columns": set(),
+    "elbo_cli.cores": set(),
     "elbo_cli.records": {"elbo_cli.columns"},
     "elbo_cli.files": {"elbo_cli.errors"},
     "elbo_cli.presets": {"elbo_cli.errors"},

@@ -11,12 +11,13 @@ import torch
 
 from elbo_cli import config as configs
 from elbo_cli.checkpoint import Checkpoint, read
+from elbo_cli.cores import crowded
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.journal import Session, again, agree, journal, resume, start
 from elbo_cli.report.live import watch
 from elbo_cli.report.training import closing, implied_beta, training_json
 from elbo_cli.runs import checkpoint_path
-from elbo_cli.runtime import open_device, ranks, restarts, together
+from elbo_cli.runtime import launched, open_device, ranks, restarts, together
 from elbo_cli.screen import Screen, Stopped
 
 
@@ -103,7 +104,10 @@ def _scale(session: Session) -> str:
 
 
 def _remarks(session: Session) -> Iterator[str]:
-    """What a user should know of the objective before it is climbed."""
+    """What a user should know of the machine and of the objective before it is climbed."""
+    told = crowded(session.config.threads, launched()) if session.experiment.device.type == "cpu" else None
+    if told is not None:
+        yield told
     if session.origin is not None:
         yield f"Begins with the weights of {session.origin.path}, epoch {session.origin.header.last.epoch}."
     model, beta = session.experiment.model, session.config.objective.beta

@@ -1,5 +1,7 @@
 """Normals over the latents, diagonal, low-rank and full, and their KL from a diagonal one in closed form."""
 
+import math
+
 import torch
 from torch import Size, Tensor
 from torch.distributions import (
@@ -22,9 +24,24 @@ class Diagonal(Independent):  # type: ignore[type-arg]  # generic in the newest 
         z: Tensor = mu + e * sigma
         return z
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(z) = -1/2 sum_j ((z_j - mu_j) / sigma_j)^2 - sum_j log sigma_j - D/2 log 2 pi, in nats."""
+        mu, sigma = self.base_dist.loc, self.base_dist.scale
+        log_q: Tensor = -0.5 * ((value - mu) / sigma).square().sum(-1) - (sigma.log().sum(-1) + _half_log(mu))
+        return log_q
+
 
 class Standard(Diagonal):
     """N(0, I)."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p(z) = -1/2 sum_j z_j^2 - D/2 log 2 pi, in nats."""
+        return -0.5 * value.square().sum(-1) - _half_log(self.base_dist.loc)
+
+
+def _half_log(mu: Tensor) -> float:
+    """D/2 log 2 pi."""
+    return 0.5 * mu.shape[-1] * math.log(2 * math.pi)
 
 
 def normal(mu: Tensor, sigma: Tensor) -> Distribution:

@@ -18,7 +18,7 @@ from elbo_cli.training import loop  # noqa: E402
 visited = loop._visited
 
 
-def first(*given: Any) -> Iterator[torch.Tensor]:
+def first(*given: Any) -> Iterator[tuple[torch.Tensor, int]]:
     """The first batch, and when the second is asked for, the end."""
     yield next(visited(*given))
     print(time.process_time() - began, file=sys.__stdout__)

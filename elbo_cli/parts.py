@@ -11,9 +11,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -24,6 +23,9 @@ from elbo_cli.files import write_whole
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.jobs import Job, blocks, columns, pack
 from elbo_cli.runtime import rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd  # a second to import: where it is used
 
 KEY, SEAL = "elbo", "sha256"
 LONGEST = 2**20  # bytes of a CSV's first line
@@ -117,6 +119,8 @@ def write_part(path: Path, weighed: Sequence[Weighed], about: About) -> None:
     Raises:
         RunError: the system refuses.
     """
+    import pandas as pd
+
     table = torch.cat([pack(each) for each in weighed])
     frame = pd.DataFrame(table.numpy(), columns=columns(about.K))
     frame.insert(0, "index", torch.cat([each.index for each in weighed]).numpy())
@@ -129,12 +133,12 @@ def _seal(text: str, table: Tensor) -> str:
     return hashlib.sha256(text.encode() + table.nan_to_num(nan=1e300).numpy().tobytes()).hexdigest()
 
 
-def _csv(frame: pd.DataFrame, sealed: dict[str, str]) -> bytes:
+def _csv(frame: "pd.DataFrame", sealed: dict[str, str]) -> bytes:
     head = f"# {json.dumps(sealed)}\n"
     return (head + frame.to_csv(index=False, lineterminator="\n", na_rep="nan")).encode()
 
 
-def _parquet(frame: pd.DataFrame, sealed: dict[str, str]) -> bytes:
+def _parquet(frame: "pd.DataFrame", sealed: dict[str, str]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -174,7 +178,7 @@ def _about(path: Path, found: dict[str, Any]) -> About:
     return About(**found | {"shard": tuple(found["shard"]), "named": tuple(found["named"])})
 
 
-def _read_parquet(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+def _read_parquet(path: Path) -> "tuple[pd.DataFrame, dict[str, str]]":
     try:
         import pyarrow.parquet as pq
     except ImportError as error:
@@ -184,7 +188,9 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     return table.to_pandas(), {key.decode(): value.decode() for key, value in metadata.items()}
 
 
-def _read_csv(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+def _read_csv(path: Path) -> "tuple[pd.DataFrame, dict[str, str]]":
+    import pandas as pd
+
     with path.open(encoding="utf-8") as file:
         head = file.readline(LONGEST)
         sealed = json.loads(head[1:]) if head.startswith("# {") else {}

@@ -219,12 +219,12 @@ def _gradients(at: int) -> None:
 def _data(at: int) -> None:
     visited, visits = loop._visited, [0]
 
-    def spoilt(split: Split, index: torch.Tensor, batch_size: int) -> Iterator[torch.Tensor]:
-        for x in visited(split, index, batch_size):
+    def spoilt(split: Split, index: torch.Tensor, batch_size: int) -> Iterator[tuple[torch.Tensor, int]]:
+        for x, B in visited(split, index, batch_size):
             visits[0] += 1
             if visits[0] == at:
                 x.view(-1)[0] = math.nan
-            yield x
+            yield x, B
 
     loop._visited = spoilt
 

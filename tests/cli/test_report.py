@@ -157,13 +157,15 @@ def test_data_that_are_no_images_get_figures_of_their_own(tmp_path: Path) -> Non
     assert {"generated", "traversal-1", "worst-gap-1", "typical-3"} <= names
 
 
-def test_a_checkpoint_and_a_users_own_model_have_reports_too(
+def test_a_checkpoint_alone_has_a_report_and_so_has_one_datum(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(trained / "best.safetensors", "mine.safetensors")
-    assert elbo("report", "mine.safetensors", *QUICK).code == 0
+    assert elbo("report", "mine.safetensors", "--limit", 1, "--samples", 2).code == 0
     seen = read(tmp_path / "report.html")
+    assert not any("nan" in words for words in seen.words)
+    assert any("one datum" in words for words in seen.words)
     assert "elbo gap mine.safetensors" in "".join(seen.words)
     assert "Training" not in seen.words
 

@@ -1,6 +1,7 @@
 """The page of one run."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,8 +128,9 @@ def _numbers(portrait: Portrait) -> str:
 
 
 def _cell(estimate: Estimate) -> tuple[str, str]:
-    mc = f", {estimate.se_mc:.3f} Monte Carlo" if estimate.se_mc else ""
-    return f"{estimate.mean:.2f}", f"± {estimate.se_data:.2f} across data{mc}"
+    spread = f"± {estimate.se_data:.2f} across data" if math.isfinite(estimate.se_data) else "one datum"
+    known = estimate.se_mc is not None and math.isfinite(estimate.se_mc) and estimate.se_mc > 0
+    return f"{estimate.mean:.2f}", f"{spread}, {estimate.se_mc:.3f} Monte Carlo" if known else spread
 
 
 def _verdict(portrait: Portrait) -> str:

@@ -37,6 +37,11 @@ def test_a_gap_that_grew_is_called_a_loss() -> None:
     assert since(rows, rows[0]) == 0
 
 
+def test_a_ledger_counts_from_the_probe_before() -> None:
+    rows = [epoch(2), epoch(5, **probed(1.0, 2.0, -0.4)), epoch(10, **probed(0.9, 1.0, -0.1))]  # type: ignore[arg-type]
+    assert [since(rows, row) for row in rows[1:]] == [0, 5]
+
+
 def test_a_run_without_a_probe_has_no_ledger() -> None:
     assert ledger([epoch(1), epoch(2)]) is None
 

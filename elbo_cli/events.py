@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from importlib.util import find_spec
 
@@ -41,15 +41,20 @@ def events(records: Iterable[EpochRecord], started: float) -> bytes:
 
     frames = []
     for record in records:
-        measured = {tag: getattr(record, name) for name, tag in TAGS.items()}
-        values = [
-            Summary.Value(tag=tag, simple_value=value)
-            for tag, value in measured.items()
-            if value is not None and math.isfinite(value)
-        ]
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in _scalars(record) if math.isfinite(value)]
         event = Event(wall_time=started + record.seconds, step=record.epoch, summary=Summary(value=values))
         frames.append(_framed(event.SerializeToString()))
     return b"".join(frames)
+
+
+def _scalars(record: EpochRecord) -> Iterator[tuple[str, float]]:
+    """What the row measured; of several numbers in a cell, each latent's has a tag of its own."""
+    for name, tag in TAGS.items():
+        value = getattr(record, name)
+        if isinstance(value, tuple):
+            yield from ((f"{tag}/{j}", each) for j, each in enumerate(value))
+        elif value is not None:
+            yield tag, value
 
 
 def _framed(data: bytes) -> bytes:

@@ -16,7 +16,14 @@ from elbo_cli.errors import UserError
 from elbo_cli.records import EpochRecord
 
 LAST = EpochRecord(
-    epoch=2, step=58, seconds=0.1 + 0.2, lr=1e-3, train_elbo=-1e-45, train_reconstruction=-26.1, train_kl=1 / 3
+    epoch=2,
+    step=58,
+    seconds=0.1 + 0.2,
+    lr=1e-3,
+    train_elbo=-1e-45,
+    train_reconstruction=-26.1,
+    train_kl=1 / 3,
+    kl_per_latent=(0.1 + 0.2, 0.0),
 )
 HEADER = Header("seed: 0\n", (1, 8, 8), "abc", LAST, replace(LAST, valid_elbo=-25.5), (-25.1, 0.3))
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.tensor([float("nan"), -0.0])}

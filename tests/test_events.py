@@ -62,6 +62,14 @@ def test_a_row_is_an_event_with_a_tag_for_each_measured_number(tmp_path: Path) -
     assert not {"train/kl", "valid/log_px", "epoch", "seconds"} & found.keys()  # nan, empty, and the event's own
 
 
+def test_the_latents_of_a_cell_have_tags_of_their_own(tmp_path: Path) -> None:
+    row = replace(ROW, kl_per_latent=(0.5, 0.25))
+    (tmp_path / "events").write_bytes(events.events([row], 100.0))
+    (event,) = read(tmp_path / "events")
+    found = {value.tag: value.simple_value for value in event.summary.value}
+    assert (found["kl_per_latent/0"], found["kl_per_latent/1"]) == (0.5, 0.25)
+
+
 def test_every_column_has_a_tag_but_those_that_are_the_events_own() -> None:
     assert set(events.TAGS) == {f.name for f in fields(EpochRecord)} - {"epoch", "step", "seconds"}
     assert len(set(events.TAGS.values())) == len(events.TAGS)

@@ -304,7 +304,7 @@ class Train(Section):
     )
     gap_every: Whole = Field(1, description="epochs from one measurement of the gap to the next; 0: never")
     gap_samples: int = Field(32, ge=2, le=MOST, description="draws for each datum when the gap is measured")
-    gap_examples: Count = Field(128, description="validation examples on which the gap is measured")
+    gap_examples: Count = Field(96, description="validation examples on which the gap is measured")
     health: bool = Field(
         False, description="measure the gradient's norm, the encoder's signal to noise, and the KL of each latent"
     )

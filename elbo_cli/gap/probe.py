@@ -17,11 +17,11 @@ from elbo_cli.gap.proposals.recipes import Proposal, defensive
 from elbo_cli.runtime import ranks
 from elbo_cli.training.experiment import Probed
 
-STEPS = 1  # towards each mode: every epoch pays for it
+STEPS = 2  # towards each mode: with one, log p(x) of a trained MNIST model is 1.3 nats too low and moves with q
 
 
 def quick(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
-    """A Laplace proposal of one step with shares of q and of the prior: near enough for a difference of epochs."""
+    """A Laplace proposal of two steps with shares of q and of the prior: near enough for a difference of epochs."""
     if not applies(model, qz_x):
         return defensive(model, x, qz_x)
     near = laplace(model, x, qz_x, steps=STEPS)

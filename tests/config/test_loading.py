@@ -79,7 +79,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
             "patience": None,
             "gap_every": 1,
             "gap_samples": 32,
-            "gap_examples": 128,
+            "gap_examples": 96,
             "health": False,
             "log_to": ["csv"],
         },

@@ -171,8 +171,8 @@ def test_every_datum_is_seen_once_in_an_epoch_and_in_another_order_in_the_next()
 def test_data_come_in_batches_however_many_are_fetched_together(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elbo_cli.training.loop.CELLS", cells)
     split, index = dataset().train, torch.randperm(130)
-    batches = list(_visited(split, index, 50))
-    assert [len(x) for x in batches] == list(BATCHES)
+    batches, sizes = zip(*_visited(split, index, 50), strict=True)
+    assert [len(x) for x in batches] == list(sizes) == list(BATCHES)
     assert (torch.cat(batches) == split.batch(index)).all()
 
 

@@ -18,7 +18,8 @@ PREFACE = """# Every column and every key
 Written by `scripts/write_columns.py` from the records in `elbo_cli/records.py`, whose fields are the columns. Nats are
 nats per datum. "up" means that higher is better, "never below 0" what it says. A cell is empty where nothing was
 measured, and a JSON value is null there; numbers are written by their shortest exact form, so that reading them gives
-the same bits. `pandas.read_csv("RUN/metrics.csv")` and `pandas.read_parquet("FILE.parquet")` read the tables.
+the same bits. `pandas.read_csv("RUN/metrics.csv")` and `pandas.read_parquet("FILE.parquet")` read the tables. With
+`train.log_to=[csv, tensorboard]` the rows of `metrics.csv` are events too, for `tensorboard --logdir runs`.
 """
 
 TABLES = {

@@ -126,7 +126,8 @@ def test_a_page_has_one_heading_and_its_links_lead_somewhere(page: Path) -> None
 
 def test_the_index_names_every_page() -> None:
     linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text("utf-8")))
-    assert linked == {page.name for page in PAGES} - {"README.md"}
+    pages = {page.name for page in PAGES} - {"README.md"}
+    assert linked == pages, f"name them in docs/README.md: {pages - linked}"
 
 
 @names

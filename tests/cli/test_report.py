@@ -132,6 +132,19 @@ def test_a_real_browser_shows_all_of_it(page: Path) -> None:
             assert (paper, label) == COLOURS[dark]
 
 
+def test_paper_is_white_and_shows_what_is_folded(page: Path) -> None:
+    program = chromium()
+    if program is None:
+        pytest.skip("no Chromium here")
+    with browsing(program) as browser:
+        browser.open(page.as_uri(), 794, dark=True)
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        browser.ask("Emulation.setEmulatedMedia", media="print", features=dark)
+        assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgba(0, 0, 0, 0)"
+        assert browser.run("getComputedStyle(document.body).color") == "rgb(27, 31, 39)"
+        assert browser.run("[...document.querySelectorAll('details pre')].every(e => e.checkVisibility())")
+
+
 def test_the_browser_would_tell(tmp_path: Path) -> None:
     """The negative control: a page that asks, complains and lacks a picture is seen to."""
     program = chromium()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.worker import Timed
+
 Work = Callable[[], Any]  # a piece of work; one that times itself elsewhere returns its seconds as a float
 Row = dict[str, Any]
 
@@ -51,8 +53,15 @@ def row(name: str, seconds: Mapping[str, list[float]], ours: str, baseline: str,
         "spread": [round(low, 3), round(high, 3)],
         "conclusion": f"{ours} takes {ratio:.2f} x the time of {baseline}" if concluded else None,
         "rounds": len(seconds[ours]),
+        **_of_cpu(seconds[ours], seconds[baseline]),
         **more,
     }
+
+
+def _of_cpu(ours: list[float], baseline: list[float]) -> dict[str, float]:
+    """The ratio in CPU seconds, where they are known: of one thread on a busy machine it is the better one."""
+    cpu = [[time.cpu for time in times if isinstance(time, Timed)] for times in (ours, baseline)]
+    return {"ratio_cpu": round(statistics.median(cpu[0]) / statistics.median(cpu[1]), 3)} if all(cpu) else {}
 
 
 def skipped(name: str, why: str) -> Row:

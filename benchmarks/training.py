@@ -19,11 +19,13 @@ ELBO, BARE, FLOOR = "elbo train", "bare loop", "matrix products"
 
 def study(setting: Setting) -> Iterator[Row]:
     """The hot path at batch 20 and 100 with one thread and with two; then the same bound with k = 50."""
-    examples = 50_000 if setting.full else 10_000
+    examples = 50_000 if setting.full else 20_000
     with as_files(setting, examples + 200) as paths:
         for threads in (1, 2):
             for batch in (20, 100):
                 yield from _epochs(setting, paths, {"batch": batch, "threads": threads, "examples": examples})
+    examples //= 10
+    with as_files(setting, examples + 200) as paths:
         few = {"batch": 20, "threads": 1, "examples": examples, "K": 50}
         yield from _epochs(setting, paths, few, "objective.bound=iwae", "objective.samples=50")
 

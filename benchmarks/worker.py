@@ -82,7 +82,5 @@ class Worker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self.child.stdin is not None
-        self.child.stdin.close()
-        self.child.wait(timeout=60)
+        self.child.__exit__(kind, error, at)  # closes the pipes, at which the child ends, and waits for it
         self.said.close()

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # `disk` mounts, changes user and needs a folder that another user can enter: it is run by `make reliability`
-SMALL = {"kill": 14, "corrupt": 40, "hostile": None, "fuzz": 25, "numbers": 6, "load": 400}
+SMALL = {"kill": 14, "corrupt": 40, "hostile": None, "surfaces": None, "fuzz": 25, "numbers": 6, "load": 400}
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it forks, mounts and reads /proc")
 
@@ -24,7 +24,7 @@ def test_nothing_is_lost_and_nothing_is_let_in(subject: str, tmp_path: Path) -> 
         env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [line for line in lines if line["lost"]] == [], ended.stderr

@@ -167,3 +167,14 @@ def test_layers_can_be_asked_for_over_a_preset_of_one() -> None:
     assert config.model.layers == (9, 4)
     assert config.model.between is not None
     assert config.model.between.hidden == (7,)
+
+
+def test_the_noise_of_drawn_means_makes_no_unit_active() -> None:
+    """A flow does not tell its mean; 64 draws of an idle unit vary by 1/64 on average, which is above the threshold."""
+    model = vae("latent_dim: 5, posterior: flow, flow_transforms: 1, flow_hidden: [4]", scale=0.0)
+    with torch.no_grad():
+        model.encoder.net[1][-1].bias[5:10] = 0.0  # sigma is 1
+        model.encoder.net[1][-1].weight[0, 0], model.encoder.net[1][0].weight[0, 0] = 2.0, 1.0
+    x = (torch.rand(600, PIXELS) > 0.5).float()
+    found = evaluate(model.float(), Split("test", x, "pixels"), data="x", samples=1, seed=0, device=torch.device("cpu"))
+    assert (found.active_per_layer, found.layers) == ((1,), (5,))

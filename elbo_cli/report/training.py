@@ -25,8 +25,10 @@ def ledger(records: Sequence[EpochRecord]) -> list[str]:
     if model is None or gap is None or probed is None:
         return []
     bound = -gap
-    form = "z.1f" if max(abs(model), abs(bound)) >= 1 else "z.3f"
-    better, tighter = "worse" if model < 0 else "better", "looser" if bound < 0 else "tighter"
+    digits = 1 if max(abs(model), abs(bound)) >= 1 else 3
+    form = f"z.{digits}f"
+    better = "worse" if round(model, digits) < 0 else "better"
+    tighter = "looser" if round(bound, digits) < 0 else "tighter"
     return [
         f"Of {model + bound:+{form}} nats that the probe's ELBO moved, {model:{form}} were a {better} model and "
         f"{bound:{form}} a {tighter} bound.",

@@ -28,7 +28,7 @@ def row(model: float, gap: float, **more: float) -> EpochRecord:
         ),
         (
             [row(-1e-9, -2.0)],
-            "Of +2.0 nats that the probe's ELBO moved, 0.0 were a worse model and 2.0 a tighter bound.",
+            "Of +2.0 nats that the probe's ELBO moved, 0.0 were a better model and 2.0 a tighter bound.",
         ),
     ],
 )

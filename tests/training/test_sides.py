@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from elbo_cli import build
 from elbo_cli import config as configs
 from elbo_cli.errors import UserError
+from elbo_cli.gap import probe as module
 from elbo_cli.gap.probe import Probe
 from elbo_cli.models.vae import VAE
 from elbo_cli.presets import preset_text
@@ -180,3 +181,22 @@ def test_a_prior_that_looks_through_the_encoder_is_refused() -> None:
         build.experiment(configs.loads(preset_text("digits"), overrides=[*overrides, "train.update=encoder"]))
     build.experiment(configs.loads(preset_text("digits"), overrides=[*overrides, "train.update=alternate"]))
     refuse_shared(vae())
+
+
+def test_the_probe_of_a_network_does_not_move_with_its_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps to each mode end where they end, wherever q is; with one the proposal, and log p(x), move with q."""
+    overrides = [*SMALL[:2], "model.latent_dim=10", "train.epochs=8", "train.gap_every=0", "optim.lr=3e-3"]
+    run = build.experiment(configs.loads(preset_text("digits"), overrides=overrides))
+    trained(run)
+    moved = {}
+    for steps in (1, module.STEPS):
+        monkeypatch.setattr(module, "STEPS", steps)
+        measured = []
+        for shift in (0.0, 0.8):
+            model = copy.deepcopy(run.model)
+            with torch.no_grad():
+                list(model.encoder.parameters())[-1][:10] += shift  # of every mean, most of a standard deviation
+            measured.append(Probe(model, run.data.valid.frozen(), 64, 32, 0, CPU)().log_px)
+        moved[steps] = abs(measured[1] - measured[0])
+    assert moved[2] < 0.05
+    assert moved[1] > 2 * moved[2]

@@ -1,48 +1,61 @@
-"""Importance sampling from q against public code."""
+"""L_5000 from q, `elbo gap` against what others run for it: the same images, the same weights, equal threads."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
-import torch
-from torch import Tensor
+from benchmarks.compare import Row, Setting, interleave, row, skipped
+from benchmarks.images import as_files
+from benchmarks.worker import Worker
 
-from benchmarks.compare import Row, Setting, interleave, row
-from elbo_cli import build, config
-from elbo_cli.api import gap, subject_of
-from elbo_cli.training.experiment import Experiment
-
-TEXT = """
-data: {name: digits}
-model: {latent_dim: 50}
-train: {gap_every: 0}
-"""  # 64-200-200-50 tanh, Bernoulli, dynamic binarisation: the hot path, on data that need no file
-
-
-def binary_experiment(batch_size: int) -> Experiment:
-    return build.experiment(config.loads(TEXT, overrides=[f"train.batch_size={batch_size}"]))
+OURS, FLOOR = "elbo gap", "matrix products"
+TORCH = ("one image a call", "passes of 5,000 (vae_vampprior)", "passes of 100 (scvi-tools)")
+TORCH_FULL = ("one draw of all (yburda/iwae)",)
+PEERS = ("pythae get_nll", "pyro RenyiELBO")
+GIGAFLOP = 2 * (50 * 200 + 200 * 200 + 200 * 784) / 1e9  # of one decoder evaluation
 
 
 def study(setting: Setting) -> Iterator[Row]:
-    """L_5000 from q for 50 data, against one datum at a time with torch's own Bernoulli."""
-    experiment = binary_experiment(100)
-    subject = subject_of(experiment)
-    few = type(subject)(subject.name, subject.model, subject.split.first(50), subject.data, 0, subject.device)
-    seconds = interleave(
-        {
-            "elbo": lambda: gap(few, 5000, method="importance", proposal="posterior") and None,
-            "one datum at a time": lambda: one_at_a_time(experiment, few.split.batch(torch.arange(50)), 5000),
-        },
-        rounds=5,
-    )
-    yield row("L_5000 of 50 data", seconds, "elbo", "one datum at a time")
+    """With one thread and with two; the answers beside the seconds, because a fast wrong one is none."""
+    K, examples = 5000, 100 if setting.full else 20
+    with as_files(setting, 400) as paths:
+        for threads in (1, 2):
+            wants = {"K": K, "examples": examples, "threads": threads}
+            yield from _raced(setting, paths, wants)
+        yield from _agree(setting, paths, {"K": K, "examples": examples, "threads": 1})
 
 
-@torch.no_grad()
-def one_at_a_time(experiment: Experiment, x: Tensor, K: int) -> None:
-    """What public code does: torch.distributions, K draws of one datum, no streaming."""
-    model = experiment.model
-    for datum in x.split(1):
-        q = model.posterior(datum)
-        z = q.sample((K,))
-        px_z = torch.distributions.Bernoulli(logits=model.decoder(z).squeeze(2), validate_args=False)
-        log_w = px_z.log_prob(datum).flatten(2).sum(-1) + model.prior().log_prob(z) - q.log_prob(z)
-        log_w.logsumexp(0)
+def _raced(setting: Setting, paths: dict[str, str], wants: dict[str, Any]) -> Iterator[Row]:
+    name = f"L_{wants['K']} of {wants['examples']} images from q, 784-200-200-50 tanh, threads {wants['threads']}"
+    with ExitStack() as stack:
+        contenders = _contenders(setting, stack, paths, wants)
+        seconds = interleave(contenders, rounds=7 if setting.full else 5)
+    products = GIGAFLOP * wants["K"] * wants["examples"]
+    rates = {each: round(products / min(seconds[each]), 1) for each in (OURS, FLOOR)}
+    for baseline in list(seconds)[1:]:
+        pair = {OURS: seconds[OURS], baseline: seconds[baseline]}
+        yield row(name, pair, OURS, baseline, gigaflops_of_products=rates)
+    if not setting.peers:
+        yield skipped(name, "the peers are not installed here: make bench-full installs them")
+
+
+def _contenders(setting: Setting, stack: ExitStack, paths: dict[str, str], wants: dict[str, Any]) -> dict[str, Worker]:
+    def worker(module: str, **options: Any) -> Worker:
+        return stack.enter_context(Worker(module, **wants, **paths, **options))
+
+    ways = [FLOOR, *TORCH, *(TORCH_FULL if setting.full else ())]
+    found = {OURS: worker("benchmarks.elbo_gap")}
+    found |= {way: worker("benchmarks.peers.likelihoods", way=way) for way in ways}
+    if setting.peers:
+        found |= {way: worker("benchmarks.peers.likelihoods", python=setting.peers, way=way) for way in PEERS}
+    return found
+
+
+def _agree(setting: Setting, paths: dict[str, str], wants: dict[str, Any]) -> Iterator[Row]:
+    """Mean L_K of each: draws differ, so they agree to Monte Carlo error; the float64 run has elbo's own draws."""
+    with ExitStack() as stack:
+        contenders = _contenders(setting, stack, paths, wants | {"answer": True})
+        more = wants | paths | {"answer": True}
+        contenders["elbo gap, another seed"] = stack.enter_context(Worker("benchmarks.elbo_gap", seed=1, **more))
+        answers = {name: round(work(), 4) for name, work in contenders.items() if name != FLOOR}
+    yield {"name": f"mean L_{wants['K']} of {wants['examples']} images, nats", "answers": answers}

@@ -36,7 +36,8 @@ class Mixture:
         shares = torch.tensor([c.share for c in self.components])
         labels = torch.multinomial(shares, k * N, replacement=True).view(k, N)
         parts = [_picked(c.distribution, labels == i) for i, c in enumerate(self.components)]
-        return torch.stack([part for part in parts if part is not None]).sum(0)
+        places, rows = (torch.cat(each) for each in zip(*(part for part in parts if part is not None), strict=True))
+        return torch.empty_like(rows).index_copy_(0, places, rows).view(k, N, -1)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z) at z [k, N, D], [k, N], in nats, float64."""
@@ -48,12 +49,15 @@ def _sample(q: Distribution, k: int, N: int) -> Tensor:
     return q.sample(torch.Size((k,) if q.batch_shape else (k, N)))
 
 
-def _picked(q: Distribution, here: Tensor) -> Tensor | None:
-    """Draws of q where `here` [k, N] is true and zeros elsewhere, [k, N, D]; as many as the fullest datum needs."""
+def _picked(q: Distribution, here: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Draws of q for where `here` [k, N] is true: their places among k N, [M], and themselves, [M, D].
+
+    As many are drawn as the fullest datum needs; the m-th true place of a datum takes its m-th draw.
+    """
     most = int(here.sum(0).max())
     if most == 0:
         return None
     z = _sample(q, most, here.shape[1])
-    here = here.to(z.device)
-    rank = (here.cumsum(0) - 1).clamp(min=0)
-    return torch.where(here.unsqueeze(-1), z.gather(0, rank.unsqueeze(-1).expand(*rank.shape, z.shape[-1])), 0.0)
+    rank = (here.cumsum(0) - 1) * here.shape[1] + torch.arange(here.shape[1])
+    places, which = here.flatten().nonzero().squeeze(-1), rank[here]
+    return places.to(z.device), z.reshape(-1, z.shape[-1]).index_select(0, which.to(z.device))

@@ -25,7 +25,7 @@ from benchmarks import (
     verdict,
 )
 from benchmarks.compare import Row, Setting, machine
-from benchmarks.scale import efficiency
+from benchmarks.scale import efficiency, simulation, units
 
 STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "start": startup.study,
@@ -39,6 +39,8 @@ STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "scaling": efficiency.study,
     "gradients": lambda setting: gradients.study(),
     "ledger": ledger.study,
+    "units": units.study,
+    "simulation": simulation.study,
     "mnist": mnist.many,
     "mnist-dear": mnist.few,
     "mnist-sandwich": mnist.between,

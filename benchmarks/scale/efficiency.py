@@ -26,8 +26,8 @@ BATCHES = (100, 1000)
 
 def study(setting: Setting) -> Iterator[Row]:
     """Ratios against two threads, and against one thread, of whose time two cores could take half."""
-    rounds = 9 if setting.full else 5
-    with tempfile.TemporaryDirectory() as name, as_files(setting, 12_000) as files:
+    rounds = 9 if setting.full else 4
+    with tempfile.TemporaryDirectory() as name, as_files(setting, 6_000) as files:
         folder = Path(name)
         for batch in BATCHES:
             (folder / f"{batch}.yaml").write_text(CONFIG.format(path=files["grey"], batch=batch))

@@ -72,8 +72,8 @@ def drawn_among(x: Tensor, own: Tensor | None, total: int) -> Tensor:
     if x.device.type != "cpu":
         u = torch.rand_like(everything)
         return ((u if own is None else u[own.to(u.device)]) < x).to(x.dtype)
-    integers = _integers(everything)
-    return ((integers if own is None else integers[own]) < (x - 0.5) * 2**24).to(x.dtype)
+    integers, bar = _integers(everything), x.sub(0.5).mul_(2**24)
+    return torch.lt(integers if own is None else integers[own], bar, out=bar)
 
 
 def _integers(x: Tensor) -> Tensor:

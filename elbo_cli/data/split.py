@@ -105,12 +105,16 @@ class Split:
 
     def _x(self, index: Tensor) -> Tensor:
         if isinstance(self.values, Tensor):
-            return self.values[index.to(self.device)].to(torch.float32) / self.scale
+            return self._scaled(self.values[index.to(self.device)].to(torch.float32))
         at = index.cpu().numpy()
         rows = self.values[at if self.rows is None else self.rows[at]]
         dtype = np.uint8 if rows.dtype == np.uint8 else np.float32
         held = torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
-        return held.to(self.device).to(torch.float32) / self.scale
+        return self._scaled(held.to(self.device).to(torch.float32))
+
+    def _scaled(self, fetched: Tensor) -> Tensor:
+        """A copy of data, in its place: every pass over a batch costs as much as a small kernel."""
+        return fetched if self.scale == 1 else fetched.div_(self.scale)
 
     def _pass(self) -> Iterator[Tensor]:
         size = max(1, CELLS // math.prod(self.shape))

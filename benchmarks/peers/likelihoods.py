@@ -67,14 +67,14 @@ def batched() -> Tensor:
 
 
 def pythae() -> Tensor:
-    """Its VAE's own get_nll, a thousand draws a pass; it gives the mean."""
+    """Its VAE's own get_nll, a thousand draws a pass; despite its name it gives the mean of log p(x)."""
     from pythae.models import VAE, VAEConfig
 
     from benchmarks.peers.pythae_networks import Decoder, Encoder
 
     model = VAE(VAEConfig(input_dim=(784,), latent_dim=D, reconstruction_loss="bce"), Encoder(encode), Decoder(decode))
     model.eval()
-    return -torch.tensor(model.get_nll(x, n_samples=K, batch_size=1000))
+    return torch.tensor(model.get_nll(x, n_samples=K, batch_size=1000))
 
 
 def pyro() -> Tensor:

@@ -1,6 +1,7 @@
 """The main job from end to end on the shipped digits: train, evaluate, gap, and what other programs may rely on."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,17 @@ def test_a_row_for_each_datum_is_written(
     assert list(table["index"]) == list(range(found["examples"]))
     assert table["elbo"].mean() == pytest.approx(found["elbo"]["mean"], abs=1e-9)
     assert [path.name for path in here.iterdir()] == [f"rows.{ending}"]
+
+
+def test_explain_says_what_each_line_is_and_opens_nothing(here: Path) -> None:
+    """Every name that the report prints is explained, and each reference that is named is given."""
+    answer = elbo("gap", "--explain")
+    assert answer.code == 0
+    for name in ("ELBO", "log p(x)", "gap", "certificate", "curve", "rho", "remainder", "jackknife", "k-hat", "ESS"):
+        assert re.search(rf"^{re.escape(name)}  ", answer.out, re.MULTILINE), name
+    assert all(f"{word}  " in answer.out for word in ("resolved", "partial", "unresolved"))
+    assert all(re.search(rf"{re.escape(mark)} [A-Z]", answer.out) for mark in re.findall(r"\[\d\]", answer.out))
+    assert not list(here.iterdir())
 
 
 def test_strict_ends_with_3_unless_the_verdict_is_resolved(trained: Path) -> None:

@@ -11,6 +11,7 @@ STEADY = 0.25  # rho of the 1/K regime; an increment lost in noise is not taken 
 EXCUSED = 0.2  # share of the data whose k-hat may be an alarm
 TOO_MANY = 0.6  # share that no flat curve excuses
 CAUTION = 10  # what is left, times this, must be below the tolerance where more than EXCUSED are alarmed
+SEEN = 500  # draws below which no flat curve excuses alarms: its large weights may not have come yet
 TOO_FEW = 20  # draws that have no tail to fit, nor a curve of three points with something in them
 ENOUGH = 500  # draws to begin with
 ALARM = 0.7  # median k-hat above it: the typical datum is not shown to be reliable
@@ -54,8 +55,8 @@ def judge(evidence: Evidence) -> Verdict:
 
     `unresolved`: the curve still climbs and decays slowly (rho > 0.6), or the typical datum's k-hat is an alarm.
     `resolved`: what the curve leaves, with two Monte Carlo errors, is below the tolerance; at most a fifth of the data
-    has a k-hat that is an alarm, or more have and the curve is ten times flatter than it need be; and the proposal
-    holds a defensive share. `partial`: anything between. docs/verdict.md says how often each is right.
+    has a k-hat that is an alarm, or more have and the curve of 500 draws or more is ten times flatter than it need be;
+    and the proposal holds a defensive share. `partial`: anything between. docs/verdict.md says how often each is right.
     """
     left, trend = remainder(evidence.trend), evidence.trend
     open_end = left + 2 * evidence.se_mc
@@ -66,7 +67,7 @@ def judge(evidence: Evidence) -> Verdict:
         return evidence.unresolved(f"the typical datum's weights have too heavy a tail ({tail})")
     if trend.rho > SLOW and left > evidence.tolerance:
         return evidence.unresolved(f"the bound still rises with K and hardly slows (rho {trend.rho:.2f} > {SLOW})")
-    flat = CAUTION * left < evidence.tolerance and evidence.khat_above <= TOO_MANY
+    flat = CAUTION * left < evidence.tolerance and evidence.khat_above <= TOO_MANY and evidence.K >= SEEN
     if evidence.khat_above > EXCUSED and not flat:
         share = f"{evidence.khat_above:.0%} of the data"
         return evidence.partial(f"{share} have weights not shown to be reliable (k-hat above its threshold)")

@@ -85,7 +85,8 @@ def res_conv_decoder(inputs: int, architecture: Architecture, shape: Sequence[in
     sides = _sides(shape[1:], len(architecture.channels))[::-1]
     widths = [*reversed(architecture.channels)] or [shape[0] * shape[1]]
     layers = _unfolded(inputs, architecture, widths[0], sides)
-    for channels, wider, after in zip(widths, [*widths[1:], widths[-1]], sides[1:], strict=True):
+    deep = len(architecture.channels)
+    for channels, wider, after in zip(widths[:deep], [*widths[1:], widths[-1]][:deep], sides[1:], strict=True):
         padding = (1 - after[0] % 2, 1 - after[1] % 2)
         doubling = nn.ConvTranspose2d(channels, wider, 3, stride=2, padding=1, output_padding=padding)
         around = nn.Sequential(nn.Upsample(after), nn.Conv2d(channels, wider, 1))

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -32,22 +32,41 @@ def fit(experiment: Experiment, past: Progress = BEGINNING) -> Iterator[tuple[Ep
         progress at that moment are all that a checkpoint needs: every epoch draws from seeds of its own.
 
     Raises:
-        RunError: a loss is not finite; the sentence names epoch and batch. The weights are then lost.
+        RunError: a loss is not finite, or a covariance not positive definite; the sentence names epoch and batch. The
+            weights are then lost.
     """
     if past.last.epoch == 0 and experiment.probe and experiment.plan.gap_every:
-        past = replace(past, probed=experiment.probe())
+        with _positive_definite(0):
+            past = replace(past, probed=experiment.probe())
     while past.last.epoch < experiment.plan.epochs and past.patience_left(experiment.plan.patience):
         began = time.perf_counter()
         epoch = past.last.epoch + 1
-        record = yield from _train(experiment, epoch)
-        record = replace(record, step=past.last.step + _batches(experiment), **_validated(experiment, epoch))
-        if experiment.plan.health:
-            record = replace(record, **health(experiment, record.beta))
-        probed, ledger = _probe(experiment, epoch, past.probed)
+        with _positive_definite(epoch):
+            record = yield from _train(experiment, epoch)
+            record = replace(record, step=past.last.step + _batches(experiment), **_validated(experiment, epoch))
+            if experiment.plan.health:
+                record = replace(record, **health(experiment, record.beta))
+            probed, ledger = _probe(experiment, epoch, past.probed)
         spent = past.last.seconds + time.perf_counter() - began
         record = replace(record, seconds=spent, **ledger)
         past = past.after(record, probed)
         yield record, past
+
+
+@contextmanager
+def _positive_definite(epoch: int) -> Iterator[None]:
+    """A covariance that cannot be factored is a loss that is not finite: the weights have run away.
+
+    Raises:
+        RunError: in the place of torch's own.
+    """
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # its documented name
+        raise RunError(
+            f"A covariance is not positive definite any more at epoch {epoch}. "
+            "Lower optim.lr, or set optim.clip_norm=1.0."
+        ) from error
 
 
 def records(experiment: Experiment, past: Progress = BEGINNING) -> Iterator[EpochRecord]:

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from elbo_cli import checkpoint
 from elbo_cli.data.arrays import whole
 from elbo_cli.errors import UserError, printable, shown
+from elbo_cli.gap.proposals.prior import lifted
 from elbo_cli.models.architecture import Architecture
 from elbo_cli.models.perceptrons import Flat, mlp
 from tests.cli.command import TINY, elbo, process
@@ -129,6 +130,29 @@ def test_the_largest_batch_there_is_is_all_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(TINY)
     largest = ["train.batch_size=9223372036854775807", "train.epochs=1", "train.gap_every=0"]
     answer = elbo("train", "--config", tmp_path / "c.yaml", "--out", tmp_path / "run", *largest)
+    assert answer.code == 0, answer.err
+
+
+def test_a_covariance_that_ran_away_is_told_as_a_loss_that_did(tmp_path: Path) -> None:
+    """It was torch's own LinAlgError, and called a fault of elbo's."""
+    (tmp_path / "c.yaml").write_text(TINY)
+    away = ["model.posterior=lowrank_normal", "model.rank=2", "optim.lr=1e8", "train.gap_every=0"]
+    answer = elbo("train", "--config", tmp_path / "c.yaml", "--out", tmp_path / "run", *away)
+    assert answer.code == 1
+    assert "optim.lr" in answer.err
+    assert "fault" not in answer.err
+
+
+def test_curvature_that_is_no_number_is_none() -> None:
+    found = lifted(torch.tensor([[[float("nan"), 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 1.0]]]))
+    assert torch.linalg.cholesky_ex(found)[1].eq(0).all()
+    assert found[1].equal(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+
+
+def test_a_residual_decoder_without_a_convolution_is_none(tmp_path: Path) -> None:
+    """`channels: []` was a zip of unequal lengths."""
+    (tmp_path / "c.yaml").write_text(TINY.replace("decoder: {", "decoder: {kind: res_conv, channels: [], "))
+    answer = elbo("train", "--config", tmp_path / "c.yaml", "--out", tmp_path / "run", "train.epochs=1")
     assert answer.code == 0, answer.err
 
 

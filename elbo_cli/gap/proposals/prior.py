@@ -34,8 +34,11 @@ def prior_precision(pz: Distribution, z: Tensor) -> Tensor:
 
 
 def lifted(bend: Tensor) -> Tensor:
-    """A symmetric [N, D, D] with its eigenvalues below a thousandth of the largest lifted to that, where any are."""
-    bend = (bend + bend.mT) / 2
+    """A symmetric [N, D, D] with its eigenvalues below a thousandth of the largest lifted to that, where any are.
+
+    Where a number is not finite there is no curvature to speak of: zero stands in.
+    """
+    bend = ((bend + bend.mT) / 2).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     bad = torch.linalg.cholesky_ex(bend)[1] > 0
     if not bad.any():
         return bend

@@ -1,11 +1,12 @@
 """Unit costs, one thread, on this machine: what docs/scale.md multiplies. Writes benchmarks/scale/units.json.
 
-In seconds of CPU, which a busy neighbour hardly changes; a message between processes alone is timed by the clock, and
-the fastest of thirty counts.
+In seconds of CPU, which a busy neighbour changes less than the clock's, though not little: docs/scale.md says by how
+much runs of this differed. A message between processes is timed by the clock, and the fastest of thirty counts.
 """
 
 import json
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -131,17 +132,24 @@ def _claims(folder: Path, files: dict[str, str]) -> Row:
 
 
 def _reading(folder: Path, files: dict[str, str]) -> Row:
-    """Rows of a mapped file that is in the page cache, fetched in batches of 100: in order, and at random."""
+    """Rows of a mapped file in batches of 100, in order and at random, in turn; every page of it was touched before."""
     import torch
 
     from elbo_cli.data.split import Split
 
     path = folder / "rows.npy"
-    np.save(path, np.zeros((100_000, 784), dtype=np.uint8))
-    split = Split("train", np.load(path, mmap_mode="r"), "rows", scale=255)
+    np.save(path, np.ones((100_000, 784), dtype=np.uint8))
+    values = np.load(path, mmap_mode="r")
+    assert int(values.sum()) == values.size  # or the order that comes first would pay for the pages of both
+    split = Split("train", values, "rows", scale=255)
     orders = {"in_order": torch.arange(50_000), "at_random": torch.randperm(100_000)[:50_000]}
-    found = {}
-    for name, order in orders.items():
-        spent = _cpu(lambda order=order: [split.batch(index) for index in torch.split(order, 100)])  # type: ignore[misc]
-        found[f"mapped_rows_per_s_{name}"] = round(50_000 / spent)
-    return found
+    spent: dict[str, list[float]] = {name: [] for name in orders}
+    for _ in range(5):
+        for name, order in orders.items():
+            spent[name].append(_cpu(partial(_fetch, split, order)))
+    return {f"mapped_rows_per_s_{name}": round(50_000 / statistics.median(each)) for name, each in spent.items()}
+
+
+def _fetch(split: Any, order: Any) -> None:
+    for index in order.split(100):
+        split.batch(index)

@@ -6,6 +6,7 @@ from typing import TypeVar
 from rich.progress import Progress
 
 from elbo_cli.records import Tick
+from elbo_cli.runtime import finished
 from elbo_cli.screen import Screen
 
 T = TypeVar("T")
@@ -13,7 +14,9 @@ T = TypeVar("T")
 
 def behind_a_bar(screen: Screen, work: Generator[Tick, None, T]) -> T:
     """Run a piece of work to its result, behind a bar with the time left on a terminal."""
-    with Progress(console=screen.console, transient=True, disable=not screen.console.is_terminal) as bar:
+    if not screen.console.is_terminal:  # a disabled bar still ends in an empty line, before rich 14.3
+        return finished(work)
+    with Progress(console=screen.console, transient=True) as bar:
         task = bar.add_task("measuring", total=None)
         while True:
             try:

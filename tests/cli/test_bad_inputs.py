@@ -78,8 +78,8 @@ BAD = [
     ("train --config tiny.yaml --out notes.txt/new", "notes.txt is no folder"),
     (TRAIN + "--device gpu", "No device is called 'gpu'", "auto, cpu, cuda, mps"),
     # runs to go on with
-    ("train --resume run --config tiny.yaml", "--resume", "leave --config and --out out"),
-    ("train --resume run --out new", "leave --config and --out out"),
+    ("train --resume run --config tiny.yaml", "--resume", "leave --config, --out and --init out"),
+    ("train --resume run --out new", "leave --config, --out and --init out"),
     ("train --resume nowhere", "nowhere is not a run folder", "config.yaml"),
     ("train --resume empty", "empty is not a run folder"),
     ("train --resume run model.latent_dim=3", "model.latent_dim: 2 -> 3", "start a new run"),

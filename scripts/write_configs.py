@@ -1,7 +1,7 @@
 """Write what follows from the config's schema: the presets' comments, their copies in configs/, and docs/config.md.
 
 To change a preset, change its values in elbo_cli/presets/NAME.yaml; to change a comment, change the description in
-elbo_cli/config/sections.py. Then run this. A test holds that nothing is out of date.
+elbo_cli/config/. Then run this. A test holds that nothing is out of date.
 """
 
 from pathlib import Path

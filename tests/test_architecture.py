@@ -14,7 +14,7 @@ import elbo_cli
 from elbo_cli.bounds.gradients import GRADIENTS
 from elbo_cli.bounds.lower import BOUNDS
 from elbo_cli.build import SCHEDULES, _optimizer
-from elbo_cli.config import sections
+from elbo_cli.config import data_sections, model_sections, sections
 from elbo_cli.data.binarize import BINARIZE
 from elbo_cli.data.sources import SOURCES
 from elbo_cli.models.architecture import ACTIVATIONS, Architecture
@@ -238,14 +238,14 @@ def test_the_command_line_opens_without_torch() -> None:
         (sections.Gradient, GRADIENTS),
         (sections.WarmUp, WARM_UPS),
         (sections.Update, UPDATES),
-        (sections.Likelihood, LIKELIHOODS),
-        (sections.Posterior, POSTERIORS),
-        (sections.Prior, PRIORS),
-        (sections.NetworkKind, KINDS),
-        (sections.Activation, ACTIVATIONS),
-        (sections.Init, INITS),
+        (model_sections.Likelihood, LIKELIHOODS),
+        (model_sections.Posterior, POSTERIORS),
+        (model_sections.Prior, PRIORS),
+        (model_sections.NetworkKind, KINDS),
+        (model_sections.Activation, ACTIVATIONS),
+        (model_sections.Init, INITS),
         (sections.Schedule, SCHEDULES),
-        (sections.Binarize, BINARIZE),
+        (data_sections.Binarize, BINARIZE),
     ],
 )
 def test_the_names_of_a_config_are_the_keys_of_its_table(names: object, table: dict[str, object]) -> None:
@@ -253,7 +253,7 @@ def test_the_names_of_a_config_are_the_keys_of_its_table(names: object, table: d
 
 
 def test_the_data_sets_of_a_config_are_the_sources() -> None:
-    sources = get_args(get_args(sections.Data)[0])
+    sources = get_args(get_args(data_sections.Data)[0])
     named = [name for section in sources for name in get_args(section.model_fields["name"].annotation)]
     assert named == list(SOURCES)
 
@@ -264,6 +264,6 @@ def test_every_optimiser_of_a_config_can_be_made(name: str) -> None:
     assert type(optimizer).__name__.lower() == name
 
 
-@pytest.mark.parametrize("name", get_args(sections.Norm))
+@pytest.mark.parametrize("name", get_args(model_sections.Norm))
 def test_every_normalisation_of_a_config_can_be_made(name: str) -> None:
     assert len(Architecture(norm=name).activate(3)) == 1 + (name in ("layer", "group"))

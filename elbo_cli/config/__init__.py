@@ -5,7 +5,8 @@ A wrong config is refused whole, with a line for every mistake in it (`ConfigErr
 
 from elbo_cli.config.errors import ConfigError
 from elbo_cli.config.loading import load, loads
-from elbo_cli.config.sections import Config, Model, Network, Objective, Optim
+from elbo_cli.config.model_sections import Model, Network
+from elbo_cli.config.sections import Config, Objective, Optim
 from elbo_cli.config.text import as_dict, commented, dump, flat
 
 __all__ = [

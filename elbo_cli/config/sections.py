@@ -1,24 +1,19 @@
 """The sections and keys of a config: a default, a type, a range and a description for every key.
 
-The lists of names are types (`Likelihood`, `Bound`, ...), one for each family of objects that `build` knows.
+The lists of names are types (`Bound`, `Gradient`, ...), one for each family of objects that `build` knows; those of
+`data` and `model` are in files of their own.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, Strict, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from elbo_cli.config.schema import Only, only
+from elbo_cli.config.data_sections import Data, IdxImages
+from elbo_cli.config.model_sections import Model
+from elbo_cli.config.schema import Only
 from elbo_cli.config.text import written
+from elbo_cli.config.values import MOST, Count, Logs, Pair, Positive, Section, Whole
 
-Binarize = Literal["none", "threshold", "fixed", "dynamic"]
-Prior = Literal["standard_normal", "mixture", "vamp", "flow"]
-Posterior = Literal["diagonal_normal", "lowrank_normal", "full_normal", "flow"]
-Flow = Literal["realnvp", "nsf", "maf"]
-Likelihood = Literal["bernoulli", "continuous_bernoulli", "gaussian", "poisson", "categorical", "discretized_logistic"]
-Init = Literal["glorot", "torch"]
-NetworkKind = Literal["mlp", "conv", "res_mlp", "res_conv"]
-Activation = Literal["tanh", "relu", "elu", "gelu", "silu", "softplus", "leaky_relu"]
-Norm = Literal["none", "layer", "group", "weight"]
 Bound = Literal["elbo", "iwae"]
 Gradient = Literal["standard", "stl", "dreg"]
 WarmUp = Literal["linear", "sigmoid", "cyclical"]
@@ -26,184 +21,6 @@ Update = Literal["both", "encoder", "decoder", "alternate"]
 Optimiser = Literal["adam", "adamw"]
 Step = Literal["auto", "plain"]
 Schedule = Literal["constant", "cosine", "step", "burda"]
-
-MOST = 2**63 - 1  # 64 bits, of which a tensor's sizes and torch's seeds are made
-Whole = Annotated[int, Field(ge=0, le=MOST)]
-Count = Annotated[int, Field(ge=1, le=MOST)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Text = Annotated[str, Field(min_length=1)]
-Latents = Annotated[int, Field(ge=1, le=4096)]
-Layers = Annotated[tuple[Latents, ...], Strict(False), Field(min_length=1)]
-Sizes = Annotated[tuple[Count, ...], Strict(False)]  # a YAML list; its items stay strict
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Logs = Annotated[tuple[Literal["csv", "tensorboard"], ...], Strict(False)]
-Pair = Annotated[tuple[Rate, Rate], Strict(False)]
-
-BINARIZE = "pixels to 0 and 1: not at all, at 1/2, drawn once, or drawn at every visit"
-
-
-class Section(BaseModel, frozen=True, extra="forbid", strict=True, allow_inf_nan=False):
-    """What all sections share: frozen, no unknown keys, no coercion, and numbers are finite."""
-
-    @field_validator("*")
-    @classmethod
-    def _only_where_it_means_something(cls, value: Any, info: ValidationInfo) -> Any:
-        """Runs for given keys alone, so that a default beside another choice is no mistake."""
-        rule = only(cls.model_fields[str(info.field_name)])
-        if rule and value != rule.neutral and not rule.holds(info.data):
-            others = " and ".join(f"{key} is {written(info.data[key])}" for key in rule.keys)
-            raise ValueError(
-                f"found {written(value)}, allowed {rule}, but {others}. Remove it, or change {rule.either}."
-            )
-        return value
-
-
-class Digits(Section):
-    """1,797 digits of 8x8 pixels (UCI), shipped in the package."""
-
-    name: Literal["digits"] = Field("digits", description="8x8 digits, 1,797 of them, shipped with elbo")
-    binarize: Binarize = Field("dynamic", description=BINARIZE)
-    valid: Count = Field(180, description="examples for validation")
-    test: Count = Field(180, description="examples for the test")
-
-    @model_validator(mode="after")
-    def _some_are_left(self) -> "Digits":
-        if self.valid + self.test >= 1797:
-            raise ValueError(
-                f"valid and test take {self.valid + self.test} of 1797 digits, and none is left to train on."
-            )
-        return self
-
-
-class IdxImages(Section):
-    """28x28 images in four IDX files: 60,000 to train on, 10,000 to test."""
-
-    name: Literal["mnist", "fashion_mnist"] = Field("mnist", description="28x28 pictures of digits, or of clothes")
-    root: Text | None = Field(
-        None, description="folder that holds MNIST/raw or FashionMNIST/raw; null: the cache folder"
-    )
-    download: bool = Field(False, description="fetch the files once, with a checksum, where they are missing")
-    binarize: Binarize = Field("dynamic", description=BINARIZE)
-    valid: int = Field(5000, ge=1, le=59999, description="examples for validation, the last of the 60,000")
-
-
-class LinearGaussian(Section):
-    """Synthetic data from x = W z + b + sigma noise, whose log p(x) is known exactly."""
-
-    name: Literal["linear_gaussian"] = Field("linear_gaussian", description="synthetic, with log p(x) known exactly")
-    dim: Count = Field(10, description="size of x")
-    latent_dim: Count = Field(3, description="size of the z that made x")
-    sigma: Positive = Field(0.5, description="standard deviation of the noise in x")
-    train: Count = Field(5000, description="examples to train on")
-    valid: Count = Field(1000, description="examples for validation")
-    test: Count = Field(1000, description="examples for the test")
-
-
-class Arrays(Section):
-    """The user's own data."""
-
-    name: Literal["arrays"] = Field("arrays", description="your own data, from a file or a folder of images")
-    path: Text | None = Field(
-        None, validate_default=True, description="the data: .npz, .npy, .csv, .parquet, or a folder of images"
-    )
-    key: Text | None = Field(None, description="the array's name in an .npz; null: the only one in it")
-    valid_path: Text | None = Field(None, description="validation data of their own; null: split off from path")
-    test_path: Text | None = Field(None, description="test data of their own; null: split off from path")
-    valid: Annotated[Share | Count, Only("valid_path", (None,))] = Field(
-        0.1, description="examples split off for validation: a share or a number"
-    )
-    test: Annotated[Share | Count, Only("test_path", (None,))] = Field(
-        0.1, description="examples split off for the test: a share or a number"
-    )
-    scale: Literal["auto"] | Positive = Field("auto", description="what values are divided by; auto: 255 for bytes")
-    binarize: Binarize = Field("none", description=BINARIZE)
-
-    @field_validator("path")
-    @classmethod
-    def _path_is_given(cls, value: str | None) -> str | None:
-        if value is None:
-            raise ValueError(
-                "found nothing, and arrays need a file or a folder. Type data.path=FILE, or write it here."
-            )
-        return value
-
-
-Data = Annotated[Digits | IdxImages | LinearGaussian | Arrays, Field(discriminator="name")]
-
-
-class Network(Section):
-    """An encoder's or a decoder's body, between x and z."""
-
-    kind: NetworkKind = Field("mlp", description="fully connected, or convolutional for images; res_: residual")
-    hidden: Sizes = Field((200, 200), description="sizes of the fully connected layers; [] with mlp is a linear map")
-    channels: Annotated[Sizes, Only("kind", ("conv", "res_conv"))] = Field(
-        (32, 64), description="channels of the convolutions"
-    )
-    activation: Activation = Field("tanh", description="between the layers")
-    norm: Norm = Field("none", description="normalisation before each activation")
-
-
-class Model(Section):
-    """The three distributions p(z), q(z|x), p(x|z) and the networks that make them."""
-
-    latent_dim: Latents | Layers = Field(50, description="size of z; of several stochastic layers a list, z1 first")
-    between: Network | None = Field(None, description="networks of q(z2|z1) and p(z1|z2); null: there is one layer")
-    prior: Prior = Field("standard_normal", description="p(z); of several layers the last one's")
-    components: Annotated[Count, Only("prior", ("mixture", "vamp"))] = Field(
-        50, description="normals of the mixture, or pseudo-inputs of the VampPrior"
-    )
-    posterior: Posterior = Field("diagonal_normal", description="q(z|x)")
-    rank: Annotated[Count, Only("posterior", ("lowrank_normal",))] = Field(
-        5, description="columns of W in the covariance W W' + diag s^2"
-    )
-    flow: Annotated[Flow, Only(("posterior", "prior"), ("flow",))] = Field(
-        "realnvp", description="affine coupling, spline coupling, or affine autoregressive"
-    )
-    flow_transforms: Annotated[Count, Only(("posterior", "prior"), ("flow",))] = Field(
-        4, description="transforms of a flow, one after another"
-    )
-    flow_hidden: Annotated[Sizes, Only(("posterior", "prior"), ("flow",))] = Field(
-        (64, 64), description="sizes of the hidden layers of each transform's network"
-    )
-    likelihood: Likelihood = Field("bernoulli", description="p(x|z), for each pixel")
-    sigma: Annotated[
-        Literal["shared", "per_pixel"] | Positive | None, Only("likelihood", ("gaussian",), neutral=None)
-    ] = Field(None, description="p(x|z)'s standard deviation: learnt or fixed; null is shared")
-    levels: Annotated[int, Only("likelihood", ("categorical", "discretized_logistic"))] = Field(
-        256, ge=2, le=256, description="values that a pixel can have"
-    )
-    bias_from_data: bool = Field(True, description="the decoder's last bias starts at the training data's mean")
-    init: Init = Field("glorot", description="how weights start: Glorot and Bengio (2010), or as torch's layers do")
-    encoder: Network = Field(Network(), description="x to the parameters of q(z|x)")
-    decoder: Network = Field(Network(), description="z to the parameters of p(x|z)")
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Latents of each stochastic layer, z1 first."""
-        return (self.latent_dim,) if isinstance(self.latent_dim, int) else self.latent_dim
-
-    @model_validator(mode="after")
-    def _layers_are_joined(self) -> "Model":
-        several, sizes = len(self.layers) > 1, written(self.latent_dim)
-        if several and self.between is None:
-            raise ValueError(
-                f"latent_dim {sizes} means {len(self.layers)} stochastic layers, and nothing says what lies between "
-                "them. Write between: {hidden: [100, 100]}, or give latent_dim one size."
-            )
-        if self.between is not None and not several:
-            raise ValueError(
-                f"between joins stochastic layers, and latent_dim {sizes} means one. Remove between, or give "
-                "latent_dim a list, as [100, 50]."
-            )
-        if several and self.prior == "vamp":
-            raise ValueError(
-                f"prior vamp needs q(z{len(self.layers)}|x) as a density, which latent_dim {sizes} leaves as an "
-                "integral over the layers below. Choose prior mixture or flow, or give latent_dim one size."
-            )
-        if self.between is not None and self.between.kind in ("conv", "res_conv"):
-            raise ValueError(f"between.kind {self.between.kind} needs pictures, and latents are none. Write mlp.")
-        return self
 
 
 class Objective(Section):

@@ -14,7 +14,8 @@ from pydantic import Field, Strict, ValidationError
 from elbo_cli.config.errors import Complaint, ConfigError, dotted
 from elbo_cli.config.loading import load
 from elbo_cli.config.schema import explain, found
-from elbo_cli.config.sections import Config, Count, Section, Text, Whole
+from elbo_cli.config.sections import Config
+from elbo_cli.config.values import Count, Section, Text, Whole
 from elbo_cli.config.yaml_source import Node, parse, read
 from elbo_cli.errors import UserError
 

@@ -22,9 +22,9 @@ GUIDE = (
 
 PREFACE = """# Every key of a config
 
-Written by `scripts/write_configs.py` from the schema in `elbo_cli/config/sections.py`. An unknown key, a wrong type or
-a value out of range is an error that names the file, the line, the key, what was found and what is allowed; all
-mistakes are told at once. A key with a condition ("only with ...") may be given only where the condition holds.
+Written by `scripts/write_configs.py` from the schema in `elbo_cli/config/`. An unknown key, a wrong type or a value out
+of range is an error that names the file, the line, the key, what was found and what is allowed; all mistakes are told
+at once. A key with a condition ("only with ...") may be given only where the condition holds.
 
 YAML is read strictly: `1e-3` is a number, `no` and `010` are text, booleans are `true` and `false`; a key given twice,
 a tag, an anchor or an alias is an error. An empty file is the config of all defaults.

@@ -76,8 +76,9 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
     if not folder.last.exists():  # killed before its first epoch was whole
         _refuse_changes(configs.load(folder.config), config)
         return Session(config, build.experiment(config, device), folder)
+    reached = folder.reached()  # rows first, which come after their checkpoint: another process may be training here
     kept = checkpoint.read(folder.last)
-    folder.refuse_other_rows(kept.header.last)
+    folder.refuse_other_rows(kept.header.last, reached)
     _refuse_changes(configs.loads(kept.header.config, source=str(folder.last)), config)
     experiment = build.experiment(config, device)
     return Session(config, experiment, folder, build.restore(experiment, kept))

@@ -144,22 +144,28 @@ class RunFolder:
             self.metrics.unlink(missing_ok=True)
         elif whole != self.metrics.read_bytes():
             write_whole(self.metrics, whole)
-        if self._epoch() < last.epoch:
+        if self.reached() < last.epoch:
             self.log(last)
 
-    def refuse_other_rows(self, last: EpochRecord) -> None:
+    def refuse_other_rows(self, last: EpochRecord, reached: int | None = None) -> None:
         """Insist that metrics.csv is of the same past as a checkpoint.
+
+        Args:
+            last: the checkpoint's.
+            reached: the epoch that the rows had come to when they were read; None: as they are now.
 
         Raises:
             UserError: a row is not elbo's, or the rows go on where the checkpoint ends.
         """
-        if self._epoch() > last.epoch:
+        reached = self.reached() if reached is None else reached
+        if reached > last.epoch:
             raise UserError(
-                f"{self.metrics} goes to epoch {self._epoch()}, but the checkpoint that was read to epoch {last.epoch}."
+                f"{self.metrics} goes to epoch {reached}, but the checkpoint that was read to epoch {last.epoch}."
                 " If another process was training here, type the command again; if not, remove the later rows."
             )
 
-    def _epoch(self) -> int:
+    def reached(self) -> int:
+        """The last epoch that has a row; 0 where there is none."""
         return max((record.epoch for record in self.records()), default=0)
 
     def _whole_lines(self) -> bytes:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from elbo_cli.bounds.average import average
-from elbo_cli.bounds.draws import LatentVariableModel, draw, kl_per_latent
+from elbo_cli.bounds.draws import LatentVariableModel, draw, kl_per_latent, mean_of
 from elbo_cli.bounds.lower import elbo, iwae, kl, reconstruction
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
@@ -144,10 +144,7 @@ def _mean(qz_x: Distribution) -> Tensor:
     """E_q[z | x], [N, D]: q's own, or an estimate from draws where q does not know it."""
     if isinstance(qz_x, Chain):
         return qz_x.average_mean(MEANS)
-    try:
-        return qz_x.mean
-    except NotImplementedError:
-        return qz_x.sample(torch.Size([2 * MEANS])).mean(0)
+    return mean_of(qz_x, 2 * MEANS)
 
 
 def layers(qz_x: Distribution) -> tuple[int, ...]:

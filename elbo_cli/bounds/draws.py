@@ -106,6 +106,14 @@ def path_log_prob(qz_x: Distribution, z: Tensor) -> Tensor:
     return whole - (score - score.detach())
 
 
+def mean_of(distribution: Distribution, S: int) -> Tensor:
+    """E[z], [..., D]: the distribution's own mean, or that of S draws where it does not know its own."""
+    try:
+        return distribution.mean
+    except NotImplementedError:
+        return distribution.sample(torch.Size([S])).mean(0)
+
+
 def closed_form_kl(qz_x: Distribution, pz: Distribution) -> Tensor | None:
     """KL(q(z | x) || p(z)), [N], or None where torch knows no closed form for the pair."""
     try:

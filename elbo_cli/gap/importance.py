@@ -18,7 +18,6 @@ from elbo_cli.gap.proposals.laplace import draws_nothing
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
-from elbo_cli.models.plain import plain_layers
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import abreast, noise, ranks
@@ -161,7 +160,7 @@ def workers(model: LatentVariableModel, device: torch.device) -> int:
 
     Of other models nobody knows whether they may be asked by two threads at once.
     """
-    plain = isinstance(model, VAE) and model.visible.outputs_are_eta and plain_layers(model.decoder) is not None
+    plain = isinstance(model, VAE) and model.eta_layers() is not None
     return torch.get_num_threads() if plain and device.type == "cpu" else 1
 
 

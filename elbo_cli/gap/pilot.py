@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -54,7 +54,7 @@ def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settin
 
 def _predicted(weighed: Sequence[Weighed], N: int, tolerance: float) -> int:
     """The mean K that the tolerance needs, were all N data like the tried ones."""
-    cv = torch.cat([(w.proposal.K / w.proposal.ess - 1).clamp(min=0).sqrt() for w in weighed])
+    cv = Need.of(weighed).cv
     alike = cv.repeat(-(-N // len(cv)))[:N]
     return int(Need(torch.arange(N), alike).allocation(AIM * tolerance).double().mean())
 
@@ -83,7 +83,7 @@ class Annealing:
     split: Split
     settings: Settings
     floor: float = math.inf  # what it costs at the least
-    found: list[Prospect] | None = field(default=None)  # the cheapest first; None: not asked yet
+    found: list[Prospect] | None = None  # the cheapest first; None: not asked yet
     spent: int = 0  # by the pilots, for each datum
 
     def __post_init__(self) -> None:

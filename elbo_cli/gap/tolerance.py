@@ -32,6 +32,14 @@ class Need:
     index: Tensor  # [N], the data
     cv: Tensor  # [N], coefficient of variation of their weights: sqrt(K / ESS - 1)
 
+    @classmethod
+    def of(cls, weighed: Sequence[Weighed]) -> "Need":
+        """What a pilot's weights say, by the order of the data."""
+        index = torch.cat([w.index for w in weighed])
+        cv = torch.cat([(w.proposal.K / w.proposal.ess - 1).clamp(min=0).sqrt() for w in weighed])
+        order = index.argsort()
+        return cls(index[order], cv[order])
+
     def allocation(self, tolerance: float) -> Tensor:
         """K for each datum, [N], powers of two: bias and two Monte Carlo errors together within `tolerance` nats.
 
@@ -74,7 +82,7 @@ def to_tolerance(
     weighed = yield from _measured(model, split, everything, allocation, proposal, settings, "pilot")
     cost = _cost(weighed, proposal, settings, latent_size(model))
     for number in range(1, ROUNDS + 1):
-        need = _need(weighed)
+        need = Need.of(weighed)
         planned = need.allocation(AIM * settings.tolerance)
         # a round that fell short had too few draws, whatever its own weights say of it
         allocation = planned if number == 1 else torch.maximum(planned, (4 * allocation).clamp(max=MOST))
@@ -119,12 +127,6 @@ def _jobs(index: Tensor, allocation: Tensor) -> list[Job]:
     for K in allocation.unique().tolist():  # type: ignore[no-untyped-call]  # torch leaves it untyped
         jobs += [Job(len(jobs) + n, K, block) for n, block in enumerate(torch.split(index[allocation == K], DATA_TILE))]
     return jobs
-
-
-def _need(weighed: Sequence[Weighed]) -> Need:
-    order = torch.cat([w.index for w in weighed]).argsort()
-    cv = torch.cat([(w.proposal.K / w.proposal.ess - 1).clamp(min=0).sqrt() for w in weighed])
-    return Need(torch.cat([w.index for w in weighed])[order], cv[order])
 
 
 def _cost(weighed: Sequence[Weighed], proposal: Proposal, settings: Settings, D: int) -> int:

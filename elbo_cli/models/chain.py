@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from elbo_cli.bounds.draws import mean_of
 from elbo_cli.models.posteriors import Posterior
 from elbo_cli.models.priors import Encode
 
@@ -97,10 +98,10 @@ class Chain(Distribution):
 
     def average_mean(self, S: int) -> Tensor:
         """E[z], [..., D], from S draws: of each layer the mean of its means given the drawn layer before it."""
-        means, parent = [_mean(self.first, S)], self.first.sample(torch.Size([S]))
+        means, parent = [mean_of(self.first, S)], self.first.sample(torch.Size([S]))
         for link in self.links:
             q = link(parent)
-            means.append(_mean(q, 1).mean(0))
+            means.append(mean_of(q, 1).mean(0))
             parent = q.sample()
         return self._joined(means)
 
@@ -110,14 +111,6 @@ class Chain(Distribution):
 
 def _drawn(q: Distribution, shape: Size) -> Tensor:
     return q.rsample(shape) if q.has_rsample else q.sample(shape)
-
-
-def _mean(q: Distribution, S: int) -> Tensor:
-    """The mean of a distribution, [..., D]; of S draws where it does not know its own."""
-    try:
-        return q.mean
-    except NotImplementedError:
-        return q.sample(torch.Size([S])).mean(0)
 
 
 class ChainPosterior(Posterior):

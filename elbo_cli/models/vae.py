@@ -6,7 +6,7 @@ from torch.distributions import Distribution
 
 from elbo_cli.models import binary
 from elbo_cli.models.likelihoods import Bernoulli, Likelihood
-from elbo_cli.models.plain import plain_layers
+from elbo_cli.models.plain import Layer, plain_layers
 from elbo_cli.models.posteriors import Posterior
 
 
@@ -39,6 +39,10 @@ class VAE(nn.Module):
         if layers is None or type(self.visible) is not Bernoulli:  # a heir of it has a density of its own
             return self.likelihood(z).log_prob(x)
         return binary.log_px_z(layers, x, z, lambda x, z: self.likelihood(z).log_prob(x))
+
+    def eta_layers(self) -> tuple[Layer, ...] | None:
+        """The decoder's layers, where they are plain and give the coordinates of Fisher's information themselves."""
+        return plain_layers(self.decoder) if self.visible.outputs_are_eta else None
 
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """What q(z | x) is made of, and what p(x | z) and p(z) are made of."""

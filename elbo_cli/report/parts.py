@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elbo_cli.records import Estimate, SandwichFindings, SplitFindings
-from elbo_cli.report.tables import finite, number
+from elbo_cli.report.tables import number
 
 
 def split_screen(found: SplitFindings) -> RenderableType:
@@ -54,14 +54,12 @@ def _row(table: Table, name: str, estimate: Estimate) -> None:
 
 
 def as_json(found: SplitFindings | SandwichFindings) -> dict[str, Any]:
-    """A record as JSON without its rows; what is no finite number is null."""
-    tree: dict[str, Any] = _cleaned(asdict(found))
+    """A record as JSON without its rows; what is no finite number the screen makes null."""
+    tree: dict[str, Any] = _without_rows(asdict(found))
     return tree
 
 
-def _cleaned(value: Any) -> Any:
+def _without_rows(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _cleaned(each) for key, each in value.items() if key != "rows"}
-    if isinstance(value, list | tuple):
-        return [_cleaned(each) for each in value]
-    return finite(value) if isinstance(value, float) else value
+        return {key: _without_rows(each) for key, each in value.items() if key != "rows"}
+    return value

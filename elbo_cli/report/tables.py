@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elbo_cli.errors import printable
-from elbo_cli.records import Certificate, CurvePoint, Estimate, Evaluation, GapFindings
+from elbo_cli.records import CurvePoint, Estimate, Evaluation, GapFindings
 
 COLOURS = {"resolved": "bold green", "partial": "bold yellow", "unresolved": "bold red"}
 BAR = 46  # characters of the bar between ELBO and log p(x)
@@ -157,31 +157,21 @@ def verdict_line(found: GapFindings) -> Text:
     return text.append(f"\nNext: {verdict.advice}", style="not bold default") if verdict.advice else text
 
 
-def estimate_json(estimate: Estimate) -> dict[str, float | None]:
-    """An estimate with its two errors; what JSON cannot say (nan, inf) is null."""
-    return {key: finite(value) for key, value in asdict(estimate).items()}
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or None where it is no finite number: JSON has no other."""
-    return value if value is not None and math.isfinite(value) else None
-
-
 def gap_json(found: GapFindings) -> dict[str, Any]:
-    """The keys of the contract that come from the findings."""
+    """The keys of the contract that come from the findings. What JSON cannot say (nan, inf) the screen makes null."""
     return {
         "examples": found.examples,
         "samples": found.samples,
-        "elbo": estimate_json(found.elbo),
-        "log_px": estimate_json(found.log_px),
-        "gap": estimate_json(found.gap),
-        "certified": _certified_json(found.certified),
-        "curve": [{"k": p.k, "bound": finite(p.bound), "se": finite(p.se)} for p in found.curve],
-        "rho": finite(found.rho),
-        "remainder": finite(found.remainder),
-        "jackknife": finite(found.jackknife),
-        "khat": {"median": finite(found.khat_median), "above_threshold": finite(found.khat_above)},
-        "ess": finite(found.ess),
+        "elbo": asdict(found.elbo),
+        "log_px": asdict(found.log_px),
+        "gap": asdict(found.gap),
+        "certified": asdict(found.certified),
+        "curve": [asdict(point) for point in found.curve],
+        "rho": found.rho,
+        "remainder": found.remainder,
+        "jackknife": found.jackknife,
+        "khat": {"median": found.khat_median, "above_threshold": found.khat_above},
+        "ess": found.ess,
         "decodes": found.decodes,
         "method": found.method,
         "proposal": found.proposal,
@@ -192,21 +182,16 @@ def gap_json(found: GapFindings) -> dict[str, Any]:
     }
 
 
-def _certified_json(sure: Certificate) -> dict[str, Any]:
-    bounds = {"log_px_at_least": finite(sure.log_px_at_least), "gap_at_least": finite(sure.gap_at_least)}
-    return bounds | {"delta": sure.delta, "withheld": sure.withheld}
-
-
 def evaluation_json(found: Evaluation) -> dict[str, Any]:
     """The keys of the contract that come from an evaluation."""
     estimates = {"elbo": found.elbo, "reconstruction": found.reconstruction, "kl": found.kl}
     return {
         "examples": found.examples,
-        **{name: {"mean": finite(e.mean), "se": finite(e.se_data)} for name, e in estimates.items()},
+        **{name: {"mean": e.mean, "se": e.se_data} for name, e in estimates.items()},
         "active_units": found.active_units,
         "active_per_layer": list(found.active_per_layer),
         "latents": found.latents,
         "layers": list(found.layers),
         "kl_per_latent": None if found.kl_per_latent is None else list(found.kl_per_latent),
-        "bits_per_dim": finite(found.bits_per_dim),
+        "bits_per_dim": found.bits_per_dim,
     }

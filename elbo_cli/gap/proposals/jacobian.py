@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import jvp, vmap
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.proposals.fisher import metric
-from elbo_cli.models.plain import Layer, plain_layers
+from elbo_cli.models.plain import Layer
 from elbo_cli.models.vae import VAE
 
 
@@ -21,17 +21,11 @@ def jacobian(model: LatentVariableModel, z: Tensor, latents: Tensor) -> tuple[Te
     eta are the coordinates of `fisher.metric`. A tangents go through the decoder beside its values.
     """
     basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[latents]
-    decoder = _decoder_of_eta(model)
-    layers = None if decoder is None else plain_layers(decoder)
+    layers = model.eta_layers() if isinstance(model, VAE) else None
     if layers is None:
         return _forward_mode(model, z, basis)
     _, f = metric(model.likelihood(z))
     return by_hand(layers, z, basis)[1], f
-
-
-def _decoder_of_eta(model: LatentVariableModel) -> nn.Module | None:
-    """The decoder, where its outputs are eta themselves."""
-    return model.decoder if isinstance(model, VAE) and model.visible.outputs_are_eta else None
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.bounds.draws import LatentVariableModel, mean_of
 from elbo_cli.gap.proposals.block import Block
 from elbo_cli.gap.proposals.fisher import knows
 from elbo_cli.gap.proposals.normal import PrecisionNormal
@@ -85,7 +85,4 @@ class Climb:
 
 def start(qz_x: Distribution) -> Tensor:
     """Where to begin: q's mean, or the mean of a few draws for a q that does not know it."""
-    try:
-        return qz_x.mean.detach().contiguous()  # a foreign mean may be one number, expanded
-    except NotImplementedError:
-        return qz_x.sample(torch.Size([16])).mean(0)
+    return mean_of(qz_x, 16).detach().contiguous()  # a foreign mean may be one number, expanded

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 from torch.func import hessian, vmap
 
+from elbo_cli.bounds.draws import mean_of
 from elbo_cli.gap.proposals.jacobian import along, by_hand, forward_mode
 from elbo_cli.models.chain import Chain, Link
 from elbo_cli.models.flows import FlowNormal
@@ -56,7 +57,7 @@ def _mixture(pz: MixturePrior, z: Tensor) -> Tensor:
     """
     components = pz.components
     share = (pz.log_pi + component_log_prob(components, z)).softmax(-1).to(z.dtype)  # [N, C]
-    shift = z.unsqueeze(-2) - _mean(components)  # [N, C, D]
+    shift = z.unsqueeze(-2) - mean_of(components, DRAWS)  # [N, C, D]
     if isinstance(components, MultivariateNormal):
         matrices = components.precision_matrix
         mean, pull = torch.einsum("nc,cde->nde", share, matrices), torch.einsum("cde,nce->ncd", matrices, shift)
@@ -70,13 +71,6 @@ def _mixture(pz: MixturePrior, z: Tensor) -> Tensor:
 def _moments(pz: Distribution, z: Tensor) -> Tensor:
     """1 / Var z_j of the prior: the curvature of the normal with its variances."""
     return torch.diag(_variance(pz).reciprocal())
-
-
-def _mean(p: Distribution) -> Tensor:
-    try:
-        return p.mean
-    except NotImplementedError:
-        return p.sample(torch.Size([DRAWS])).mean(0)
 
 
 def _variance(p: Distribution) -> Tensor:

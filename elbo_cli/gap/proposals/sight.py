@@ -10,7 +10,7 @@ from torch import Tensor
 from elbo_cli.bounds.draws import LatentVariableModel, log_joint
 from elbo_cli.gap.proposals.fisher import metric, score
 from elbo_cli.gap.proposals.jacobian import jacobian
-from elbo_cli.models.plain import Layer, plain_layers
+from elbo_cli.models.plain import Layer
 from elbo_cli.models.vae import VAE
 
 PIXELS = 192  # that curvature looks at, or a quarter where that is more: those that say most of z
@@ -48,8 +48,8 @@ class Sight(Protocol):
 
 def sight(model: LatentVariableModel, x: Tensor) -> Sight:
     """By hand for a plain decoder and a likelihood whose score is known, else by automatic differentiation."""
-    if isinstance(model, VAE) and model.visible.outputs_are_eta:
-        layers = plain_layers(model.decoder)
+    if isinstance(model, VAE):
+        layers = model.eta_layers()
         if layers is not None and score(model.visible.distribution(_outputs(model, layers)), x[:1]) is not None:
             return PlainSight(model, layers, x)
     return AnySight(model, x)

@@ -160,7 +160,7 @@ def measured(folder: RunFolder, budget: Budget) -> Row:
         "active_units": test["active_units"],
         "epochs": records[-1].epoch,
         "best_epoch": best.epoch,
-        "seconds": round(records[-1].seconds, 1),
+        "seconds": records[-1].seconds,
         "course": course(records),
     }
 

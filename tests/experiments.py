@@ -15,10 +15,10 @@ from elbo_cli.models.networks import KINDS
 from elbo_cli.models.posteriors import POSTERIORS
 from elbo_cli.models.priors import PRIORS
 from elbo_cli.models.vae import VAE
-from elbo_cli.records import EpochRecord
+from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runtime import noise
-from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed
-from elbo_cli.training.loop import records
+from elbo_cli.training.experiment import Experiment, Objective, Plan, Probed, Progress
+from elbo_cli.training.loop import fit, records
 from elbo_cli.training.step import PlainStep
 
 D, P = 2, 4  # latents and pixels
@@ -102,6 +102,11 @@ def timeless(record: EpochRecord) -> EpochRecord:
 
 def trained(run: Experiment) -> list[EpochRecord]:
     return [timeless(record) for record in records(run)]
+
+
+def stopped(run: Experiment, epoch: int) -> Progress:
+    """Train to the end of an epoch; what is known of the past then, beside weights and moments."""
+    return next(event[1] for event in fit(run) if not isinstance(event, Tick) and event[0].epoch == epoch)
 
 
 def changed(run: Experiment) -> Tensor:

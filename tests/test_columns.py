@@ -1,11 +1,9 @@
 """docs/columns.md is current, and the commands print the keys that it names and no others."""
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,26 +11,20 @@ import pytest
 from elbo_cli import records
 from elbo_cli.columns import POSITIVE, UP
 from tests.cli.command import TINY, elbo
+from tests.scripts import script
 
 ROOT = Path(__file__).parents[1]
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_columns", ROOT / "scripts" / "write_columns.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_is_current() -> None:
-    assert script().PAGE.read_text("utf-8") == script().page(), "run scripts/write_columns.py"
+    assert script("write_columns").PAGE.read_text("utf-8") == script("write_columns").page(), (
+        "run scripts/write_columns.py"
+    )
 
 
 def test_every_record_of_columns_is_on_the_page() -> None:
     tables = {value for value in vars(records).values() if isinstance(value, type) and "columns" in keys_of(value)}
-    assert tables <= set(script().TABLES.values())
+    assert tables <= set(script("write_columns").TABLES.values())
 
 
 def keys_of(record: type) -> set[str]:
@@ -41,7 +33,7 @@ def keys_of(record: type) -> set[str]:
 
 
 def test_a_column_says_what_it_is_and_its_sign_is_one_of_two() -> None:
-    for record in script().TABLES.values():
+    for record in script("write_columns").TABLES.values():
         for f in fields(record):
             assert len(f.metadata["about"]) > 5, f.name
             assert "|" not in f.metadata["about"], f"{f.name}: it would break the table"
@@ -83,6 +75,6 @@ def paths(tree: Any, path: str = "") -> Iterator[str]:
 
 
 def test_every_key_of_every_answer_is_on_the_page_and_no_other(answers: dict[str, Any]) -> None:
-    assert answers.keys() == script().KEYS.keys()
+    assert answers.keys() == script("write_columns").KEYS.keys()
     for heading, answer in answers.items():
-        assert set(paths(answer)) == set(script().KEYS[heading]), heading
+        assert set(paths(answer)) == set(script("write_columns").KEYS[heading]), heading

@@ -1,8 +1,6 @@
 """Presets are valid, current, documented, and the same in the package and in configs/."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -10,6 +8,7 @@ from elbo_cli.config import Config, load, loads
 from elbo_cli.config.schema import every_key
 from elbo_cli.errors import UserError
 from elbo_cli.presets import list_presets, preset_text, write_preset
+from tests.scripts import script
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
@@ -21,22 +20,13 @@ NAMES = [
 ]  # fmt: skip
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_configs", ROOT / "scripts" / "write_configs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_presets_are_listed_with_a_summary_on_one_line() -> None:
     assert list(list_presets()) == NAMES
     assert all(10 < len(summary) < 112 and not summary.startswith("#") for summary in list_presets().values())
 
 
 def test_everything_that_follows_from_the_schema_is_current() -> None:
-    outputs = script().outputs()
+    outputs = script("write_configs").outputs()
     assert len(outputs) == 1 + 2 * len(NAMES)
     stale = [str(path.relative_to(ROOT)) for path, text in outputs.items() if path.read_text("utf-8") != text]
     assert not stale, f"run scripts/write_configs.py: {stale}"

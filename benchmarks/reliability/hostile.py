@@ -6,7 +6,8 @@ import os
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -35,20 +36,37 @@ class Code:
 
 def run(count: int | None) -> Iterator[Tally]:
     """Code first, then names."""
+    with harassed() as (folder, run):
+        yield planted("code planted in files", folder, run, PLANTS)
+        yield named("names and texts", folder, run, NAMES)
+
+
+@contextmanager
+def harassed() -> Iterator[tuple[Path, Path]]:
+    """A folder with a config, and a run in it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / "tiny.yaml").write_text(TINY)
         run = folder / "run"
         fork(lambda: elbo("train", "--config", folder / "tiny.yaml", "--out", run), folder / "log").wait()
-        with counting("code planted in files") as tally:
-            assert _works(folder), "blind: the code does not run where a pickle is opened"
-            for name, plant in PLANTS.items():
-                tally.count(name, _planted(folder / f"plant{tally.tried}", run, plant))
-        yield tally
-        with counting("names and texts") as tally:
-            for name, words in NAMES.items():
-                tally.count(name, _named(folder / f"name{tally.tried}", run, words))
-        yield tally
+        yield folder, run
+
+
+def planted(name: str, folder: Path, run: Path, plants: Mapping[str, Plant]) -> Tally:
+    """Every plant, of which none may run."""
+    with counting(name) as tally:
+        assert _works(folder), "blind: the code does not run where a pickle is opened"
+        for each, plant in plants.items():
+            tally.count(each, _planted(folder / f"plant{tally.tried}", run, plant))
+    return tally
+
+
+def named(name: str, folder: Path, run: Path, words: Mapping[str, Any]) -> Tally:
+    """Every name and text, each of which must come to a sentence or to nothing."""
+    with counting(name) as tally:
+        for each, said in words.items():
+            tally.count(each, _named(folder / f"name{tally.tried}", run, said))
+    return tally
 
 
 def _works(folder: Path) -> bool:

@@ -3,14 +3,13 @@
 import json
 import pickle
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 from benchmarks.reliability.child import elbo, fork
 from benchmarks.reliability.corrupt import TINY
-from benchmarks.reliability.hostile import TEXTS, Code, Plant, _file, _named, _planted, _pt, _tagged, _works
+from benchmarks.reliability.hostile import TEXTS, Code, Plant, _file, _pt, _tagged, harassed, named, planted
 from benchmarks.reliability.tally import Tally, counting
 
 Words = list[str | Path]
@@ -20,21 +19,10 @@ FEW = ["--limit", "4", "--samples", "4"]
 
 def run(count: int | None) -> Iterator[Tally]:
     """Code, then names, then what reaches a page or a table."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "tiny.yaml").write_text(TINY)
-        run = folder / "run"
-        fork(lambda: elbo("train", "--config", folder / "tiny.yaml", "--out", run), folder / "log").wait()
-        with counting("code planted, later surfaces") as tally:
-            assert _works(folder), "blind: the code does not run where a pickle is opened"
-            assert _runs(SCRIPT), "blind: a page that is a script passes"
-            for name, plant in PLANTS.items():
-                tally.count(name, _planted(folder / f"plant{tally.tried}", run, plant))
-        yield tally
-        with counting("names and texts, later surfaces") as tally:
-            for name, words in NAMES.items():
-                tally.count(name, _named(folder / f"name{tally.tried}", run, words))
-        yield tally
+    with harassed() as (folder, run):
+        assert _runs(SCRIPT), "blind: a page that is a script passes"
+        yield planted("code planted, later surfaces", folder, run, PLANTS)
+        yield named("names and texts, later surfaces", folder, run, NAMES)
         with counting("pages and tables") as tally:
             for name, attempt in READ.items():
                 home = folder / f"page{tally.tried}"

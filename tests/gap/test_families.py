@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from elbo_cli import checkpoint
 from elbo_cli.checkpoint import Header
@@ -17,6 +18,7 @@ from elbo_cli.gap.exact.method import applies, exact
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import Plan, weigh_block
 from elbo_cli.gap.proposals.recipes import PROPOSALS
+from elbo_cli.gap.proposals.refine import refine
 from elbo_cli.gap.sandwich import sandwich
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.split_gap import split_gap
@@ -136,6 +138,19 @@ def test_the_own_search_ends_where_the_best_normal_is_known() -> None:
     assert found.amortisation_gap.mean > 0.3
     truth = finished(exact(model, Split("test", x, "numbers"), Settings()))
     assert found.amortisation_gap.mean == pytest.approx(truth.gap.mean, abs=0.02 + 3 * (found.gap.elbo.se_mc or 0.0))
+
+
+def test_every_decode_of_the_own_search_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each datum; a value with its gradient as 3."""
+    counted, likelihood = [0], VAE.likelihood
+
+    def counting(self: VAE, z: Tensor) -> Distribution:
+        counted[0] += (3 if z.requires_grad else 1) * z.shape[:-2].numel()
+        return likelihood(self, z)
+
+    monkeypatch.setattr(VAE, "likelihood", counting)
+    model, x = linear("lowrank_normal", Choices(rank=2)), torch.randn(3, 2, 4).double()
+    assert refine(model, x, model.posterior(x), "own", steps=6, seed=0).decodes == counted[0]
 
 
 def linear(family: str, choices: Choices, prior: str = "standard_normal", D: int = 2) -> VAE:

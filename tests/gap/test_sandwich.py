@@ -1,8 +1,6 @@
 """`elbo gap --sandwich`: bounds from both sides on simulated data, held to closed forms."""
 
 import math
-from collections.abc import Generator
-from typing import TypeVar
 
 import pytest
 import torch
@@ -16,20 +14,10 @@ from elbo_cli.gap.importance import latent_size
 from elbo_cli.gap.sandwich import WAYS, Bounds, Simulated, bounds, sandwich, simulate
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.records import SandwichFindings, Tick
+from elbo_cli.runtime import finished
 from tests.oracles import CASES, LinearGaussian, Oracle, WithPosterior, random_linear_gaussian
-from tests.oracles.oracle import diagonal_normal
+from tests.oracles.oracle import Silent, diagonal_normal
 from tests.statistics import outside, within
-
-R = TypeVar("R")
-
-
-def result(work: Generator[object, None, R]) -> R:
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            returned: R = stop.value
-            return returned
 
 
 def settings(**given: object) -> Settings:
@@ -37,13 +25,13 @@ def settings(**given: object) -> Settings:
 
 
 def found(model: Oracle, N: int, method: str = "importance", **given: object) -> SandwichFindings:
-    return result(sandwich(model, N, settings(**given), method))
+    return finished(sandwich(model, N, settings(**given), method))
 
 
 def deviations(model: Oracle, N: int, method: str, **given: object) -> tuple[Tensor, Tensor]:
     """Lower and upper bounds less log p(x) of each datum's own x, [N]."""
     told = settings(**given)
-    block = result(bounds(model, N, told, WAYS[method](told, latent_size(model))))
+    block = finished(bounds(model, N, told, WAYS[method](told, latent_size(model))))
     tile = module.DATA_TILE
     x = torch.cat([simulate(model, min(tile, N - i * tile), i, told).x for i in range(-(-N // tile))])
     return torch.cat([b.lower for b in block]) - model.log_px(x), torch.cat([b.upper for b in block]) - model.log_px(x)
@@ -76,7 +64,7 @@ def test_at_the_exact_posterior_both_bounds_are_log_p(method: str, T: int) -> No
 def test_the_upper_bound_is_the_lower_ones_draws_and_the_exact_one() -> None:
     model, told = crude(), settings(K=70)
     data = simulate(model, 5, 0, told)
-    (both,) = result(bounds(model, 5, told, WAYS["importance"](told, 3)))
+    (both,) = finished(bounds(model, 5, told, WAYS["importance"](told, 3)))
     exact = model.likelihood(data.z).log_prob(data.x) + model.prior().log_prob(data.z)
     exact = exact - model.posterior(data.x).log_prob(data.z)
     torch.testing.assert_close(both.upper, with_exact(both.lower, exact, 71), rtol=0, atol=1e-12)
@@ -241,19 +229,6 @@ def test_findings_say_for_which_data_they_speak(method: str) -> None:
     assert "section 5.3.1" in told.caution
 
 
-class Silent(Distribution):
-    """A density that cannot be drawn from."""
-
-    arg_constraints: dict[str, object] = {}  # noqa: RUF012
-
-    def __init__(self, inner: Distribution) -> None:
-        super().__init__(inner.batch_shape, inner.event_shape, validate_args=False)
-        self.inner = inner
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        return self.inner.log_prob(value)
-
-
 class Mute(WithPosterior):
     def likelihood(self, z: Tensor) -> Distribution:
         return Silent(self.model.likelihood(z))
@@ -297,7 +272,7 @@ def test_a_log_density_that_is_no_number_is_named() -> None:
 
 def test_bounds_are_float64_on_the_cpu() -> None:
     told = settings(K=3)
-    both: list[Bounds] = result(bounds(crude(), 3, told, WAYS["ais"](told, 3)))
+    both: list[Bounds] = finished(bounds(crude(), 3, told, WAYS["ais"](told, 3)))
     assert all(
         t.dtype == torch.float64 and t.device.type == "cpu" for b in both for t in (b.lower, b.upper, b.se_lower)
     )

@@ -88,6 +88,19 @@ class WithPosterior(Oracle):
         return self.model.data(N, seed)
 
 
+class Silent(Distribution):
+    """A density that cannot be drawn from, of a family that nobody knows."""
+
+    arg_constraints: dict[str, object] = {}  # noqa: RUF012
+
+    def __init__(self, inner: Distribution) -> None:
+        super().__init__(inner.batch_shape, inner.event_shape, validate_args=False)
+        self.inner = inner
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.inner.log_prob(value)
+
+
 def kl_to_standard_normal(loc: Tensor, var: Tensor) -> Tensor:
     """KL( N(loc, diag var) || N(0, I) ) for each coordinate, in nats."""
     return 0.5 * (var + loc.square() - 1 - var.log())

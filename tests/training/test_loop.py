@@ -16,10 +16,10 @@ from elbo_cli.evaluation import measure
 from elbo_cli.gap.probe import Probe
 from elbo_cli.models.vae import VAE
 from elbo_cli.presets import preset_text
-from elbo_cli.records import EpochRecord, Tick
+from elbo_cli.records import EpochRecord
 from elbo_cli.runtime import noise
 from elbo_cli.training.experiment import Experiment, Probed, Progress
-from elbo_cli.training.loop import fit, records
+from elbo_cli.training.loop import records
 from elbo_cli.training.step import PlainStep
 from tests.experiments import (
     CPU,
@@ -29,6 +29,7 @@ from tests.experiments import (
     experiment,
     log_px,
     numbers,
+    stopped,
     timeless,
     trained,
     vae,
@@ -127,12 +128,7 @@ def test_a_run_taken_up_again_is_the_run_that_went_through(stop: int) -> None:
     """Weights, moments and progress are all that there is to know of the past."""
     whole, first = with_adam(vae()), with_adam(vae())
     expected = trained(whole)
-    past = Progress()
-    for event in fit(first):
-        if not isinstance(event, Tick):
-            past = event[1]
-            if past.last.epoch == stop:
-                break
+    past = stopped(first, stop)
     second = with_adam(copy.deepcopy(first.model))
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     rest = [timeless(record) for record in records(second, past)]

@@ -14,11 +14,22 @@ from elbo_cli.gap import probe as module
 from elbo_cli.gap.probe import Probe
 from elbo_cli.models.vae import VAE
 from elbo_cli.presets import preset_text
-from elbo_cli.records import Tick
-from elbo_cli.training.experiment import Experiment, Objective, Progress
-from elbo_cli.training.loop import fit, records
+from elbo_cli.training.experiment import Experiment, Objective
+from elbo_cli.training.loop import records
 from elbo_cli.training.sides import BOTH, DECODER, ENCODER, UPDATES, moving, refuse_shared
-from tests.experiments import CPU, closed_elbo, dataset, decoder_of, experiment, log_px, timeless, trained, vae, weights
+from tests.experiments import (
+    CPU,
+    closed_elbo,
+    dataset,
+    decoder_of,
+    experiment,
+    log_px,
+    stopped,
+    timeless,
+    trained,
+    vae,
+    weights,
+)
 
 SMALL = ["model.encoder.hidden=[8]", "model.decoder.hidden=[8]", "model.latent_dim=3", "train.gap_every=0"]
 
@@ -130,12 +141,7 @@ def test_alternating_gives_each_half_its_steps() -> None:
 def test_a_run_taken_up_again_is_the_run_that_went_through(update: str, stop: int) -> None:
     whole, first = with_adam(vae(), update), with_adam(vae(), update)
     expected = trained(whole)
-    past = Progress()
-    for event in fit(first):
-        if not isinstance(event, Tick):
-            past = event[1]
-            if past.last.epoch == stop:
-                break
+    past = stopped(first, stop)
     second = with_adam(copy.deepcopy(first.model), update)
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     assert [timeless(record) for record in records(second, past)] == expected[stop:]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 import torch
@@ -21,26 +20,16 @@ from elbo_cli.gap.annealing.annealer import Annealer, Course, prepare
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.gap.verdict import Agreement, judge_chains
 from elbo_cli.records import GapFindings, Tick
+from elbo_cli.runtime import finished
 from tests.gap.runs import columns, run, split_of
 from tests.oracles import CASES, Oracle, WithPosterior, random_linear_gaussian
 from tests.oracles.oracle import independent
 from tests.statistics import outside, within
 
-R = TypeVar("R")
-
-
-def result(work: Generator[object, None, R]) -> R:
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            returned: R = stop.value
-            return returned
-
 
 def anneal(model: Oracle, x: Tensor, **settings: object) -> GapFindings:
     given: dict[str, object] = {"K": 16, "temperatures": 30} | settings
-    return result(ais(model, split_of(x), Settings(**given)))  # type: ignore[arg-type]
+    return finished(ais(model, split_of(x), Settings(**given)))  # type: ignore[arg-type]
 
 
 def errors(model: Oracle, x: Tensor, **settings: object) -> Tensor:
@@ -304,8 +293,8 @@ def test_equal_data_have_noise_of_their_own() -> None:
 def test_tiles_of_chains_have_noise_of_their_own_and_none_is_lost() -> None:
     model = CASES["crude"].build()
     course = Course.of(Settings(K=130, temperatures=3, proposal="posterior"))
-    ready = result(prepare(model, model.data(2).float(), 0, course))
-    log_w = result(ready.forwards())
+    ready = finished(prepare(model, model.data(2).float(), 0, course))
+    log_w = finished(ready.forwards())
     assert log_w.shape == (130, 2)
     assert len(log_w.unique()) == 260
     assert ready.summary(log_w).K == 130
@@ -316,20 +305,20 @@ def test_the_run_and_its_tuning_share_no_noise() -> None:
     model = CASES["crude"].build()
     x = model.data(4).float()
     course = Course.of(Settings(K=4, temperatures=5, proposal="posterior"))
-    ready = result(prepare(model, x, 0, course))
+    ready = finished(prepare(model, x, 0, course))
     before = ready.steps.values.clone()
-    log_w = result(ready.forwards())
+    log_w = finished(ready.forwards())
     assert torch.equal(ready.steps.values, before)  # nothing adapts
     other = last(tune(ready.kernel, ready.steps.start + 0.1, schedule(5), seed=7, target=0.8, rounds=4))
     changed = replace(ready, steps=replace(ready.steps, values=other.values))
-    assert not torch.equal(result(changed.forwards()), log_w)
+    assert not torch.equal(finished(changed.forwards()), log_w)
 
 
 @pytest.mark.parametrize("T", [31, 100])
 def test_steps_between_tuned_temperatures_keep_the_acceptance(T: int) -> None:
     model = CASES["diagonal_20x10"].build()
     x = model.data(16).float()
-    ready = result(prepare(model, x, 0, Course.of(Settings(K=16, temperatures=T, proposal="prior"))))
+    ready = finished(prepare(model, x, 0, Course.of(Settings(K=16, temperatures=T, proposal="prior"))))
     assert ready.steps.values.shape == (T - 1, 16)
     accepted = last(accepting(ready, T))
     assert ((accepted - 0.8).abs() < 0.12).all()
@@ -379,7 +368,7 @@ def test_parameters_have_no_gradients_meanwhile_and_theirs_again_afterwards() ->
         split_of(inner.data(3)),
         Settings(K=2, temperatures=3, proposal="posterior"),
     )
-    found = result(ais(model, split, settings))
+    found = finished(ais(model, split, settings))
     assert found.log_px == anneal(inner, inner.data(3), K=2, temperatures=3, proposal="posterior").log_px
     assert (model.gain.requires_grad, model.fixed.requires_grad) == (True, False)
     stopped = ais(model, split, settings)

@@ -254,7 +254,7 @@ class Counting(TwoLatentMLP):
         return super().likelihood(z)
 
 
-@pytest.mark.parametrize("family", [family for family in refine.FAMILIES if family != "own"])  # that is a VAE's
+@pytest.mark.parametrize("family", [family for family in refine.FAMILIES if family != "own"])  # test_families has it
 def test_every_decode_is_counted(family: str) -> None:
     x = TwoLatentMLP().data(2)
     model = Counting()

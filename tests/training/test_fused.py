@@ -19,6 +19,7 @@ from elbo_cli.records import Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.adam import Adam
 from elbo_cli.training.experiment import Experiment, Objective, Progress
+from elbo_cli.training.fused.latents import BACK
 from elbo_cli.training.fused.networks import fits
 from elbo_cli.training.fused.pixels import Pixels
 from elbo_cli.training.fused.step import FusedStep
@@ -69,15 +70,17 @@ def held(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     side=st.integers(1, 6),
     N=st.integers(1, 9),
     K=st.integers(1, 4),
-    bound=st.sampled_from(["elbo", "iwae"]),
+    climbed=st.sampled_from(list(BACK)),
     activation=st.sampled_from(list(ACTIVATIONS)),
     beta=st.sampled_from([1.0, 0.3, 0.0, 2.5]),
     clip_norm=st.sampled_from([None, 0.1, 1e6]),
 )
 def test_every_sum_and_every_gradient_is_the_plain_steps(  # type: ignore[no-untyped-def]
-    hidden, D, side, N, K, bound, activation, beta, clip_norm
+    hidden, D, side, N, K, climbed, activation, beta, clip_norm
 ) -> None:
-    plain, fused = pair(model(hidden, D, side, activation), Objective(bound, samples=K), clip_norm)
+    bound, gradient = climbed
+    objective = Objective(bound, gradient=gradient, samples=K)
+    plain, fused = pair(model(hidden, D, side, activation), objective, clip_norm)
     x = pictures(N, side)
     held(step(fused, x, beta, 1), step(plain, x, beta, 1))
     tolerance = 1e-5 if bound == "elbo" else 1e-4  # log w of a datum is rounded to 1e-5, and its weight is exp log w
@@ -85,7 +88,15 @@ def test_every_sum_and_every_gradient_is_the_plain_steps(  # type: ignore[no-unt
         held(ours, theirs, tolerance)
 
 
-@pytest.mark.parametrize("objective", [Objective(), Objective(samples=3), Objective("iwae", samples=5)])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Objective(),
+        Objective(samples=3),
+        Objective("elbo", "stl", 3),
+        *(Objective("iwae", gradient, 5) for gradient in ("standard", "stl", "dreg")),
+    ],
+)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_after_many_steps_weights_and_moments_are_too(objective: Objective, activation: str) -> None:
     vae = model((20, 20), 4, 8, activation)
@@ -108,7 +119,7 @@ def weights_of(fused: FusedStep) -> Tensor:
     return torch.cat([p.detach().flatten() for p in fused.optimizer.parameters])
 
 
-@pytest.mark.parametrize("objective", [Objective(), Objective("iwae", samples=5)])
+@pytest.mark.parametrize("objective", [Objective(), Objective("iwae", samples=5), Objective("iwae", "dreg", 5)])
 def test_at_the_size_of_the_preset_it_is_the_plain_step_in_float64(
     objective: Objective, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +171,7 @@ def experiment(*overrides: str) -> Experiment:
 @pytest.mark.parametrize(
     "overrides",
     [(), ("objective.samples=3",), ("objective.bound=iwae",), ("optim.name=adamw",), ("optim.clip_norm=1",)]
+    + [("objective.gradient=stl",), ("objective.gradient=dreg", "objective.bound=iwae")]
     + [(f"model.encoder.activation={name}",) for name in ACTIVATIONS],
 )
 def test_build_chooses_it_where_it_applies(overrides: tuple[str, ...]) -> None:
@@ -171,8 +183,6 @@ def test_build_chooses_it_where_it_applies(overrides: tuple[str, ...]) -> None:
     [
         ("train.step=plain",),
         ("objective.free_bits=0.1",),
-        ("objective.gradient=stl",),
-        ("objective.gradient=dreg", "objective.bound=iwae"),
         ("model.likelihood=continuous_bernoulli",),
         ("model.likelihood=gaussian",),
         ("model.encoder.norm=layer",),
@@ -232,7 +242,7 @@ def test_a_checkpoint_of_one_step_is_a_checkpoint_of_the_other(one: str, two: st
 
 
 def test_the_presets_are_on_the_hot_path() -> None:
-    for name in ("mnist-vae", "mnist-iwae50", "burda-vae", "digits"):
+    for name in ("mnist-vae", "mnist-iwae50", "mnist-iwae50-dreg", "burda-vae", "digits"):
         config = configs.loads(preset_text(name))
         vae = build.open_model(config, (1, 28, 28))
         assert fits(vae, list(vae.parameters()), build._objective(config.objective)), name

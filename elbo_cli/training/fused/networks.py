@@ -13,6 +13,7 @@ from elbo_cli.models.vae import VAE
 from elbo_cli.training.experiment import Objective
 from elbo_cli.training.fused.activations import ACTIVATIONS
 from elbo_cli.training.fused.dense import Layer, Network
+from elbo_cli.training.fused.latents import BACK
 
 CONTAINERS = (Flat, nn.Sequential)  # modules that do nothing but what is in them
 
@@ -26,7 +27,7 @@ def fits(model: nn.Module, trained: Sequence[Tensor], objective: Objective) -> b
         and type(model.latent) is StandardNormal
         and type(model.visible) is Bernoulli
     )
-    climbs = objective.bound in ("elbo", "iwae") and objective.gradient == "standard" and not objective.free_bits
+    climbs = (objective.bound, objective.gradient) in BACK and not objective.free_bits
     networks = perceptron(model.encoder) and perceptron(model.decoder)
     return families and climbs and networks and _all_of(model, trained)
 

@@ -10,7 +10,7 @@ from elbo_cli.training.adam import Adam, Flat
 from elbo_cli.training.company import pool_flat
 from elbo_cli.training.experiment import Objective
 from elbo_cli.training.fused.dense import Dense, Network
-from elbo_cli.training.fused.latents import Latents
+from elbo_cli.training.fused.latents import BACK, Latents
 from elbo_cli.training.fused.networks import network
 from elbo_cli.training.fused.pixels import Pixels
 
@@ -51,6 +51,7 @@ class Pass:
     def __init__(self, encoder: Network, decoder: Network, objective: Objective, N: int) -> None:
         K, width = objective.samples, len(decoder.layers[-1].bias)
         self.K, self.weighted = K, objective.bound == "iwae"
+        self.back, self.alike = BACK[objective.bound, objective.gradient], torch.tensor(1 / K)
         self.pixels = Pixels(K, N, width, decoder.layers[-1].bias)
         self.encoder, self.decoder = Dense(encoder, N, 1 / N), Dense(decoder, K * N, 1 / N, self.pixels.delta)
         self.latents = Latents(K, self.encoder.outputs, self.encoder.delta)
@@ -71,7 +72,7 @@ class Pass:
         if self.K > 1:
             delta.div_(self.K)
         self.decoder.backward(self.latents.rows, inward=self.latents.delta_rows)
-        self.latents.back_from_elbo(beta)
+        self.back(self.latents, self.alike, beta)
         return bound
 
     def _iwae(self, log_px_z: Tensor, delta: Tensor, beta: float) -> float:
@@ -79,7 +80,7 @@ class Pass:
         v = (log_px_z + beta * ratio).softmax(0).to(delta.dtype).unsqueeze(-1)
         delta.mul_(v)
         self.decoder.backward(self.latents.rows, inward=self.latents.delta_rows)
-        self.latents.back_from_iwae(v, beta)
+        self.back(self.latents, v, beta)
         return _sum((log_px_z + ratio).logsumexp(0) - math.log(self.K))
 
 

@@ -74,8 +74,10 @@ def refuse_place(path: Path, option: str) -> None:
     """Insist that a new file or folder can be made at `path`, before the long work begins.
 
     Raises:
-        UserError: what would hold it is no folder, or may not be written to.
+        UserError: it has no possible name, or what would hold it is no folder or may not be written to.
     """
+    if "\0" in str(path):
+        raise UserError(f"{option} {path}: a name has no NUL in it. Give another place.")
     above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
     if not above.is_dir():
         raise UserError(f"{option} {path}: {above} is no folder. Give another place.")

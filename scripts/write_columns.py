@@ -48,6 +48,13 @@ def estimate(name: str, meaning: str) -> dict[str, str]:
     }
 
 
+COMPARED = {
+    "elbo": "the ELBO",
+    "reconstruction": "its first term",
+    "kl": "its second term",
+    "log_px": "L_K, with --gap",
+    "gap": "the gap, with --gap",
+}
 GAP = {
     "samples": "K, draws of each datum; their mean where they differ",
     **estimate("elbo", "ELBO of the amortised q"),
@@ -108,6 +115,31 @@ SANDWICH = {
     "caution": "that this speaks for simulated data",
 }
 
+COMPARISON = {
+    "data": "on which data, those of the first run",
+    "split": "train, valid or test",
+    "examples": "how many data",
+    "samples": "draws of q for each ELBO",
+    "seed": "of the noise, the same for every run",
+    "differs.KEY.CONFIG": "the value of a config's key, where the configs differ in it",
+    "runs[]": "each run, the best first: the columns of --csv",
+    "configs[].config": "its letter: runs that differ in their seed alone are of one config",
+    "configs[].settings.KEY": "its values of the keys that differ",
+    "configs[].runs[]": "its runs",
+    "configs[].seeds[]": "their seeds",
+    **{f"configs[].means.{name}": f"mean over seeds and data of {meaning}" for name, meaning in COMPARED.items()},
+    **{f"configs[].se_seeds.{name}": "its standard error across seeds; null for one seed" for name in COMPARED},
+    "differences[].ahead": "the best config",
+    "differences[].behind": "another one",
+    "differences[].quantity": ", ".join(COMPARED),
+    "differences[].mean": "of the first less of the other, over the same data",
+    "differences[].se_data": "its standard error across data, paired by datum",
+    "differences[].se_seeds": "its standard error across seeds; null where a config has one",
+    "differences[].se": "both together",
+    "differences[].low": "of the interval that the verdict rests on, 95 % for all comparisons together",
+    "differences[].high": "of that interval",
+    "verdict": "which config won, or that it cannot be told",
+}
 KEYS: dict[str, dict[str, str]] = {
     "`elbo train --json`": {
         "run": "the run's folder",
@@ -139,6 +171,19 @@ KEYS: dict[str, dict[str, str]] = {
     "`elbo gap --json`": WHERE | GAP,
     "`elbo gap --split-gap --json`, under `split_gap`": SPLIT,
     "`elbo gap --sandwich N --json`, under `sandwich`": SANDWICH,
+    "`elbo compare --json`": COMPARISON,
+    "`elbo sweep --json`": {
+        "sweep": "the sweep's folder",
+        "runs": "how many were trained to their end",
+        "failed": "how many were not",
+        "comparison": "as `elbo compare --json` has it, of the validation data; null where there is nothing to compare",
+    },
+    "`elbo report --json`": {"report": "the page", "files[]": "every file that was written, the page among them"},
+    "`elbo sample --json`": {
+        "checkpoint": "what was drawn from, as typed",
+        "seed": "of the draws",
+        "files[]": "every file that was written",
+    },
 }
 
 

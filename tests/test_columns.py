@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from elbo_cli import records
-from elbo_cli.columns import POSITIVE, UP
+from elbo_cli.columns import POSITIVE, UP, titles
+from elbo_cli.comparison.records import Comparison, RunResult
 from tests.cli.command import TINY, elbo
 from tests.scripts import script
 
@@ -59,7 +60,39 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "`elbo gap --json`": whole,
         "`elbo gap --split-gap --json`, under `split_gap`": split,
         "`elbo gap --sandwich N --json`, under `sandwich`": sandwich,
+        "`elbo compare --json`": compared(here, run),
+        "`elbo sweep --json`": swept(here),
+        "`elbo report --json`": said("report", run, *small),
+        "`elbo sample --json`": said("sample", run, "--number", "2", "--walks", "1", "--out", here / "samples"),
     }
+
+
+def said(*words: str | Path) -> dict[str, Any]:
+    answer = elbo(*words, "--json")
+    assert answer.code == 0, answer.err
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
+
+
+def compared(here: Path, run: Path) -> dict[str, Any]:
+    """The keys that are values elsewhere, by what stands for them on the page."""
+    other = ["model.latent_dim=3", "train.epochs=1"]
+    assert elbo("train", "--config", here / "tiny.yaml", "--out", here / "other", *other).code == 0
+    found = said("compare", run, here / "other", "--gap", "4", "--limit", "4")
+    assert found["differs"].keys() == {key.partition("=")[0] for key in other}
+    found["differs"] = {"KEY": {"CONFIG": found["differs"]["model.latent_dim"]["A"]}}
+    for config in found["configs"]:
+        config["settings"] = {"KEY": config["settings"]["model.latent_dim"]}
+    assert {key for row in found["runs"] for key in row} == set(titles(RunResult))
+    return found | {"runs": [None]}
+
+
+def swept(here: Path) -> dict[str, Any]:
+    (here / "sweep.yaml").write_text(f"config: tiny.yaml\nfolder: {here / 'swept'}\nspace: {{train.epochs: [1, 2]}}\n")
+    assert elbo("sweep", here / "sweep.yaml", "--worker").code == 0
+    found = said("sweep", here / "sweep.yaml")
+    assert found["comparison"].keys() == {f.name for f in fields(Comparison)}
+    return found | {"comparison": None}
 
 
 def paths(tree: Any, path: str = "") -> Iterator[str]:

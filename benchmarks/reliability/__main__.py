@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 
-SUBJECTS = ("kill", "disk", "corrupt", "hostile", "surfaces", "fuzz", "numbers", "load")
+SUBJECTS = ("kill", "disk", "corrupt", "hostile", "surfaces", "sweep_files", "fuzz", "numbers", "load")
 
 
 def main() -> int:

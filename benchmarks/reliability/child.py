@@ -38,6 +38,7 @@ class Ended:
     said: str  # standard error and output
     seconds: float
     cpu: float = 0.0  # seconds of the processor: what a busy neighbour does not lengthen
+    peak: float = 0.0  # MB of memory at its largest; from the harness's own size on, of which it is a copy
 
     @property
     def killed(self) -> bool:
@@ -80,7 +81,7 @@ class Child:
             if pid:
                 code, seconds = os.waitstatus_to_exitcode(status), time.perf_counter() - self.began
                 said = self.log.read_text(errors="replace")
-                return Ended(code, said, seconds, used.ru_utime + used.ru_stime)
+                return Ended(code, said, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
             if time.perf_counter() > end:
                 os.kill(self.pid, signal.SIGKILL)
                 end = float("inf")
@@ -129,6 +130,14 @@ def unsaid(ended: Ended, codes: Sequence[int] = (0, 1, 2)) -> str | None:
     if ended.code in (1, 2) and not ended.said.strip():
         return "no sentence at all"
     return None
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process, MB; 0 once it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+    except (OSError, IndexError):
+        return 0.0
 
 
 def limit_memory(extra: int) -> None:

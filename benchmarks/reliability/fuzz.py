@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.reliability.child import Ended, elbo, fork, trials, unsaid
-from benchmarks.reliability.corrupt import TINY
 from benchmarks.reliability.random_configs import Draw, configs_of
 from benchmarks.reliability.tally import Tally, counting
 from elbo_cli import build
@@ -26,8 +25,12 @@ from elbo_cli.errors import RunError, UserError
 from elbo_cli.training.loop import records
 
 CASES = 5000
-LINES = 1500
 SECONDS = 60.0
+FEW = """\
+data: {name: arrays, path: binary.npy, valid: 4, test: 40}
+model: {latent_dim: 3, encoder: {hidden: [2]}, decoder: {hidden: [2]}}
+train: {epochs: 2, batch_size: 20, gap_samples: 2, gap_examples: 2}
+"""
 JUNK = st.sampled_from(
     [
         *"null true no -1 0 1e-3 .nan -.inf 1e999 9223372036854775807 [] {} a:b [1,2 *x [[[]]] {a:{b:{c:1}}}".split(),
@@ -38,16 +41,16 @@ JUNK = st.sampled_from(
 
 
 def run(count: int | None) -> Iterator[Tally]:
-    """Each kind so many times; of command lines 0.3 as many."""
+    """Each kind so many times."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        _furnish(folder)
         os.chdir(folder)
+        _furnish(folder)
         subjects: list[tuple[str, st.SearchStrategy[Any], Callable[[Any], str | None], int]] = [
             ("valid configs: check, build, an epoch", configs_of(folder), _one_epoch, count or CASES),
             ("mutated configs: check", mutated(configs_of(folder)), partial(_checked, folder), count or CASES),
             ("overrides: check", st.lists(override(), max_size=4), _overridden, count or CASES),
-            ("command lines", lines(), _typed, int((count or CASES) * 0.3)),
+            ("command lines", lines(), _typed, count or CASES),
         ]
         for name, strategy, attempt, wanted in subjects:
             with counting(name) as tally:
@@ -80,13 +83,21 @@ def examples(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
 def _furnish(folder: Path) -> None:
     dice = np.random.default_rng(0)
     np.save(folder / "grey.npy", dice.random((30, 6), dtype="f4"))
-    np.save(folder / "binary.npy", (dice.random((30, 8, 8)) > 0.5).astype("u1"))
+    np.save(folder / "binary.npy", (dice.random((60, 8, 8)) > 0.5).astype("u1"))
     np.save(folder / "colour.npy", dice.integers(0, 256, (24, 8, 8, 3), dtype="u1"))
     np.save(folder / "counts.npy", dice.poisson(3.0, (30, 5)).astype("f8"))
     np.save(folder / "loud.npy", dice.normal(0, 1e6, (30, 5)))
     np.save(folder / "half.npy", dice.random((30, 5)).astype("f2"))
-    (folder / "tiny.yaml").write_text(TINY)
-    fork(lambda: elbo("train", "--config", folder / "tiny.yaml", "--out", folder / "run"), folder / "log").wait()
+    (folder / "tiny.yaml").write_text(FEW)
+    (folder / "sweep.yaml").write_text("config: tiny.yaml\nspace: {optim.lr: [1e-3, 1e-2]}\n")
+    begun = [
+        ["train", "--config", "tiny.yaml", "--out", "run"],
+        ["train", "--config", "tiny.yaml", "--out", "run2", "model.latent_dim=1"],
+        *(["gap", "run", "--samples", "3", "--shard", f"{i}/2", "--out", f"part-{i}.csv"] for i in (1, 2)),
+    ]
+    for words in begun:
+        ended = fork(lambda words=words: elbo(*words), folder / "log").wait()  # type: ignore[misc]
+        assert ended.code == 0, ended
 
 
 def _one_epoch(tree: dict[str, Any]) -> str | None:
@@ -141,14 +152,64 @@ def _overridden(words: list[str]) -> str | None:
 
 
 def lines() -> st.SearchStrategy[list[str]]:
-    """Command lines: mostly words that the tool knows, in any order."""
-    commands = st.sampled_from("train evaluate gap bound-gap check init runs --version --help".split())
-    known = """--config tiny.yaml --out out x.csv --resume run run/best.safetensors --json --limit --samples 3 1 0 -1
-        --split valid test --data binary.npy grey.npy digits --tolerance 1.0 nan --seed --threads --device cpu
-        --proposal auto --method importance --strict --tile --delta 0.5 --force --sort epochs --csv . nowhere
-        os:getcwd train.epochs=1 data.binarize=fixed model.latent_dim=1 --help -- tiny.yaml run run run""".split()
-    words = st.lists(st.sampled_from(known) | JUNK, max_size=7)
-    return st.builds(lambda command, more: [command, *more], commands | JUNK, words)
+    """Command lines: any words that the tool knows in any order, and lines that are right but for a few words."""
+    commands = st.sampled_from(sorted({line.split()[0] for line in GOOD}))
+    words = st.lists(st.sampled_from(sorted({word for line in GOOD for word in line.split()[1:]})) | JUNK, max_size=7)
+    return st.builds(lambda command, more: [command, *more], commands | JUNK, words) | nearly_right()
+
+
+@st.composite
+def nearly_right(draw: Draw) -> list[str]:
+    """A line that works, with up to three words of it changed, doubled, left out or added to."""
+    words: list[str] = draw(st.sampled_from(GOOD)).split()
+    others = st.sampled_from(draw(st.sampled_from(GOOD)).split()) | JUNK
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(words) - 1))
+        what = draw(st.sampled_from(["other", "twice", "gone", "more", "tail"]))
+        words[at : at + 1] = {
+            "other": [draw(others)],
+            "twice": [words[at]] * 2,
+            "gone": [],
+            "more": [words[at], draw(others)],
+            "tail": [words[at] + draw(JUNK)],
+        }[what]
+        words = words or ["--help"]
+    return words
+
+
+GOOD = """\
+train --config tiny.yaml --out out train.epochs=1
+train --config tiny.yaml --out ./x model.latent_dim=1 data.binarize=fixed --json
+train --init run --out out2 train.update=encoder
+train --resume run train.epochs=3
+evaluate run --split valid --limit 3 --samples 3 --json
+evaluate run --data grey.npy --out x.csv --seed 1 --threads 1
+evaluate os:getcwd --data digits --limit 2
+gap run --limit 3 --samples 4 --proposal auto --delta 0.5 --strict
+gap run --limit 2 --tolerance 1.0 --method importance --json
+gap run --samples 3 --shard 1/1 --out p.csv
+gap --merge part-1.csv
+gap --merge part-1.csv part-2.csv --json
+gap run --limit 2 --samples 4 --sandwich 2 --tile 64
+gap run --limit 2 --samples 4 --split-gap
+gap run2 --limit 2 --samples 2 --method ais --temperatures 3
+bound-gap run2 --limit 2 --method exact --out x.parquet --device cpu
+compare run run2 --split valid --samples 2
+compare run run2 --gap 3 --limit 3 --csv
+compare run run2 run/best.safetensors --json data.valid=4
+report run --limit 2 --samples 3 --out page.html
+report run run2 --limit 2 --samples 3 --out pages.html --json
+sample run --number 2 --walks 1 --out pics --seed 3
+plot run --what kl
+plot run run2 --what elbo --out k.svg
+sweep sweep.yaml --worker
+sweep sweep.yaml --worker --device cpu --json
+runs . --where data.name=arrays --where valid_elbo>-100 --sort epochs
+runs --where model.latent_dim!=3 --csv
+check tiny.yaml optim.lr=1e-3
+init digits --out i.yaml --force
+--version
+--help""".splitlines()
 
 
 def _typed(words: list[str]) -> str | None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unicodedata import category
 
 import numpy as np
 import torch
 from safetensors.torch import save
 
+from benchmarks.reliability.bounded import at, obeyed, outside
 from benchmarks.reliability.child import elbo, fork, unsaid
 from benchmarks.reliability.corrupt import TINY
 from benchmarks.reliability.tally import Tally, counting
@@ -79,13 +79,8 @@ def _planted(home: Path, run: Path, plant: Plant) -> str | None:
     home.mkdir()
     mark = home / "mark"
     words = plant(home, mark) if plant not in SEALED else plant(run, mark)
-    ended = fork(lambda: _at(home, words), home.with_suffix(".log")).wait()
+    ended = fork(lambda: at(home, words), home.with_suffix(".log")).wait()
     return "THE CODE RAN" if mark.exists() else unsaid(ended)
-
-
-def _at(home: Path, words: list[str | Path]) -> None:
-    os.chdir(home)
-    elbo(*words)
 
 
 def _file(name: str, content: Callable[[Path], bytes], *words: str) -> Plant:
@@ -260,16 +255,12 @@ def _named(home: Path, run: Path, words: Callable[[Path, Path], list[str | Path]
     inside = home / "a" / "b"
     inside.mkdir(parents=True)
     typed = words(inside, run)
-    before = _outside(home)
-    ended = fork(lambda: _at(inside, typed), home.with_suffix(".log")).wait()
-    if _outside(home) != before:
-        return f"wrote outside its folder: {_outside(home) - before}"
-    bad = [c for c in ended.said if c != "\n" and category(c) == "Cc"]
+    before = outside(home)
+    ended = fork(lambda: at(inside, typed), home.with_suffix(".log")).wait()
+    if outside(home) != before:
+        return f"wrote outside its folder: {outside(home) - before}"
+    bad = obeyed(ended.said)
     return unsaid(ended) or (f"control characters reach the terminal: {bad[:5]}" if bad else None)
-
-
-def _outside(home: Path) -> set[str]:
-    return {str(p) for p in home.rglob("*") if home / "a" / "b" not in p.parents}
 
 
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\x1b[31m"
@@ -317,6 +308,7 @@ NAMES: dict[str, Callable[[Path, Path], list[str | Path]]] = {
     **{f"a preset that is {k}": lambda h, r, t=t: ["init", t] for k, t in TEXTS.items()},  # type: ignore[misc]
     **{f"a config that is {k}": lambda h, r, t=t: ["check", t] for k, t in TEXTS.items()},  # type: ignore[misc]
     **{f"an override that is {k}": lambda h, r, t=t: ["check", _tiny(h), t] for k, t in TEXTS.items()},  # type: ignore[misc]
+    **{f"a key that is {k}": lambda h, r, t=t: ["check", _tiny(h), f"model.{t}=1"] for k, t in TEXTS.items()},  # type: ignore[misc]
     **{f"a value that is {k}": lambda h, r, t=t: ["check", _tiny(h), f"data.root={t}"] for k, t in TEXTS.items()},  # type: ignore[misc]
     **{f"a path of data that is {k}": lambda h, r, t=t: ["evaluate", r, "--data", t] for k, t in TEXTS.items()},  # type: ignore[misc]
     **{f"a checkpoint called {k}": lambda h, r, t=t: ["evaluate", _copied(h, r, t)] for k, t in TEXTS.items()},  # type: ignore[misc]

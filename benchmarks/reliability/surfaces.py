@@ -4,15 +4,16 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
+from benchmarks.reliability.bounded import Words, bounded
 from benchmarks.reliability.child import elbo, fork
-from benchmarks.reliability.corrupt import TINY
+from benchmarks.reliability.corrupt import LAUGHS, TINY
 from benchmarks.reliability.hostile import TEXTS, Code, Plant, _file, _pt, _tagged, harassed, named, planted
 from benchmarks.reliability.tally import Tally, counting
 
-Words = list[str | Path]
 SCRIPT = "<script>owned()</script><img src=x onerror=owned()>"
 FEW = ["--limit", "4", "--samples", "4"]
 
@@ -28,6 +29,10 @@ def run(count: int | None) -> Iterator[Tally]:
                 home = folder / f"page{tally.tried}"
                 home.mkdir()
                 tally.count(name, attempt(home, run))
+        yield tally
+        with counting("run folders of strangers, listed and filtered") as tally:
+            for name, change in RUNS.items():
+                tally.count(name, bounded(folder / f"listed{tally.tried}", partial(_listed, run, change)))
         yield tally
 
 
@@ -141,6 +146,62 @@ def _events(home: Path, run: Path) -> str | None:
         return f"does not train: {ended}"
     events = list(home.rglob("*tfevents*"))
     return None if events and all(path.is_relative_to(home / "logged") for path in events) else f"events: {events}"
+
+
+def _listed(run: Path, change: Callable[[Path], object], home: Path) -> Words:
+    """A run folder that is not what elbo wrote, beside one that is: listed, and looked into."""
+    for name in ("whole", "evil"):
+        shutil.copytree(run, home / "runs" / name)
+    change(home / "runs" / "evil")
+    return ["runs", "runs", "--where", "data.name=digits", "--where", "epochs>=0", "--sort", "valid_elbo"]
+
+
+def _holds(name: str, content: str) -> Callable[[Path], object]:
+    return lambda evil: (evil / name).write_text(content)
+
+
+def _endless(name: str) -> Callable[[Path], object]:
+    def link(evil: Path) -> None:
+        (evil / name).unlink()
+        (evil / name).symlink_to("/dev/zero")
+
+    return link
+
+
+def _best_epoch(value: str) -> Callable[[Path], object]:
+    """The head of a checkpoint that says so of its best epoch."""
+
+    def write(evil: Path) -> None:
+        about = json.dumps({"elbo": f'{{"last": {{"epoch": {value}, "valid_elbo": {value}}}}}'})
+        text = f'{{"__metadata__": {about}}}'.encode()
+        (evil / "best.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+
+    return write
+
+
+MAPS = "b0: &b0 {x: 1}\n" + "".join(f"b{i}: &b{i} {{x: *b{i - 1}, y: *b{i - 1}}}\n" for i in range(1, 60))
+ROW = "epoch,valid_elbo\n{},1\n"
+RUNS: dict[str, Callable[[Path], object]] = {
+    "as it was": lambda evil: None,  # the control
+    "a config of a billion laughs": _holds("config.yaml", TINY + LAUGHS),
+    "a config of a billion mappings": _holds("config.yaml", TINY + MAPS),
+    "a config in itself": _holds("config.yaml", TINY + "x: &x {y: *x}\n"),
+    "a config of brackets": _holds("config.yaml", TINY + "x: " + "[" * 100_000 + "]" * 100_000),
+    "a config of dashes": _holds("config.yaml", TINY + "x:\n  " + "- " * 100_000 + "1\n"),
+    "a config without an end": _endless("config.yaml"),
+    "a config of a number of 6,000 digits": _holds("config.yaml", TINY + "x: 0x" + "f" * 5000),
+    "a config of epochs beyond 64 bits": _holds("config.yaml", "train: {epochs: 0x" + "f" * 300 + "}"),
+    "a config of dates": _holds("config.yaml", TINY + "x: 2001-99-99\n"),
+    "a manifest without an end": _endless("manifest.json"),
+    "a manifest of brackets": _holds("manifest.json", "[" * 100_000),
+    "metrics without an end": _endless("metrics.csv"),
+    "an epoch of 5,000 digits": _holds("metrics.csv", ROW.format("9" * 5000)),
+    "an epoch that is a superscript": _holds("metrics.csv", ROW.format("\N{SUPERSCRIPT TWO}")),
+    "a best epoch without an end": _endless("best.safetensors"),
+    "a best epoch of infinity": _best_epoch("1e999"),
+    "a best epoch of 4,000 digits": _best_epoch("9" * 4000),
+    "a best epoch of text": _best_epoch('\\"x\\"'),
+}
 
 
 READ: dict[str, Callable[[Path, Path], str | None]] = {

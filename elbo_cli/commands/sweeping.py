@@ -12,7 +12,7 @@ from elbo_cli.report.comparison import comparison_screen
 from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen
 from elbo_cli.sweep.crew import crowded, processes, run_cluster, run_here
-from elbo_cli.sweep.study import DONE, FAILED, WHY, Trials
+from elbo_cli.sweep.study import DONE, FAILED, SEED, VALUES, WHY, Trials
 from elbo_cli.sweep.worker import Told, work
 
 
@@ -57,13 +57,15 @@ def _plan(plan: Plan, trials: Trials) -> str:
 def _close(screen: Screen, plan: Plan, trials: Trials, device: str) -> None:
     """Compare the runs on the validation data: the test data are for whom has chosen."""
     there = trials.all()
-    runs = [str(plan.folder / f"trial-{t.number:04}") for t in there if t.state.name == DONE]
+    done = [trial for trial in there if trial.state.name == DONE]
+    distinct = {(repr(t.user_attrs[VALUES]), t.user_attrs[SEED]): t for t in reversed(done)}  # TPE proposes some twice
+    runs = sorted(str(plan.folder / f"trial-{trial.number:04}") for trial in distinct.values())
     failed = [t for t in there if t.state.name == FAILED]
     for trial in failed:
         screen.say(f"{plan.folder / f'trial-{trial.number:04}'}: failed. {trial.user_attrs.get(WHY, '')}")
     if not runs:
         raise RunError(f"No run of {plan.folder} was finished.")
-    answer: dict[str, Any] = {"sweep": str(plan.folder), "runs": len(runs), "failed": len(failed)}
+    answer: dict[str, Any] = {"sweep": str(plan.folder), "runs": len(done), "failed": len(failed)}
     screen.emit(answer | {"comparison": _compared(screen, runs, device)})
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from elbo_cli.config.errors import Complaint, ConfigError, Place, printable
+from elbo_cli.config.errors import Complaint, ConfigError, printable
 from elbo_cli.config.overrides import override
 from elbo_cli.config.schema import explain, found, variants
 from elbo_cli.config.sections import Config
-from elbo_cli.config.yaml_source import Node, parse, read
+from elbo_cli.config.yaml_source import Node, Tree, parse, read
 from elbo_cli.errors import UserError, nearest
 from elbo_cli.presets import list_presets
 
@@ -26,10 +26,18 @@ def loads(text: str, source: str = "config", overrides: Sequence[str] = ()) -> C
     Raises:
         ConfigError: a line for each mistake, all at once.
     """
-    tree = parse(text, source)
+    return config_of(parse(text, source), overrides)
+
+
+def config_of(tree: Tree, overrides: Sequence[str] = ()) -> Config:
+    """The config that a parsed text describes, with KEY=VALUE overrides over it.
+
+    Raises:
+        ConfigError: a line for each mistake, all at once.
+    """
     if not isinstance(tree.root.value, dict) and not tree.root.blank:
         sentence = f"found {found(tree.root)}, allowed: sections and keys, as in `seed: 0`."
-        raise ConfigError([*tree.complaints, Complaint(Place(source, 1), (), sentence)])
+        raise ConfigError([*tree.complaints, Complaint(tree.root.place, (), sentence)])
     tree = override(tree, overrides, Config)
     root = _open(tree.root, Config)
     complaints, config = list(tree.complaints), None
@@ -60,6 +68,16 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         UserError: there is no such file, or it is a folder.
         ConfigError: it cannot be read, or there are mistakes in it: a line for each, all at once.
     """
+    return config_of(tree_of(path), overrides)
+
+
+def tree_of(path: Path | str) -> Tree:
+    """What a YAML file says, before any of it is held to the schema.
+
+    Raises:
+        UserError: there is no such file, or it is a folder.
+        ConfigError: it cannot be read.
+    """
     path = Path(path)
     shown = printable(str(path))
     try:
@@ -71,7 +89,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"There is no file {shown}.{_instead(path)}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"{shown} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    return loads(text, str(path), overrides)
+    return parse(text, str(path))
 
 
 def _instead(path: Path) -> str:

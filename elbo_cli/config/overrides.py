@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from elbo_cli.config.errors import Complaint, ConfigError, Keys, Place, dotted
 from elbo_cli.config.schema import every_key, variants
-from elbo_cli.config.yaml_source import Node, Tree, parse, resolve
+from elbo_cli.config.yaml_source import Node, Tree, parse, resolve, unpaired
 
 
 def override(tree: Tree, texts: Sequence[str], schema: type[BaseModel]) -> Tree:
@@ -39,6 +39,8 @@ def _mistake(key: str, equals: str, value: str, sections: dict[Keys, list[type[B
         return "no '=' in it. An override is KEY=VALUE, as in model.latent_dim=20."
     if not all(keys):
         return "no key, or an empty part in it. An override is KEY=VALUE, as in model.latent_dim=20."
+    if unpaired(key):
+        return "no such key: there is half a character in it."
     if not value:
         return f"no value. For nothing at all type {key}=null."
     if sections.get(keys):

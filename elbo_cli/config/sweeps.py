@@ -1,33 +1,35 @@
 """A sweep's file: which config to start from, which keys to vary, by which search, and where to work."""
 
 import itertools
-import json
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict, ValidationError
 
-from elbo_cli.config.errors import Complaint, ConfigError, dotted
-from elbo_cli.config.loading import load
-from elbo_cli.config.schema import explain, found
+from elbo_cli.config.errors import SHOWN, Complaint, ConfigError, Place, dotted, printable
+from elbo_cli.config.loading import config_of, tree_of
+from elbo_cli.config.schema import every_key, explain
 from elbo_cli.config.sections import Config
+from elbo_cli.config.sweep_space import Choices, Point, Range, Space, read_space, twice
 from elbo_cli.config.values import Count, Section, Text, Whole
-from elbo_cli.config.yaml_source import Node, parse, read
+from elbo_cli.config.yaml_source import Node, Tree, parse, read
 from elbo_cli.errors import UserError
 
 Search = Literal["grid", "random", "tpe"]
 Seeds = Annotated[tuple[Whole, ...], Strict(False), Field(min_length=1)]
-MOST = 10_000  # runs of a grid; beyond that somebody has made a mistake
+MOST = 10_000  # runs; beyond that somebody has made a mistake
+Trials = Annotated[int, Field(ge=1, le=MOST)]
+Workers = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Slurm(Section):
     """Jobs of one worker each, through submitit."""
 
-    jobs: Count = Field(4, description="workers, each a job of an array")
+    jobs: Workers = Field(4, description="workers, each a job of an array")
     minutes: Count = Field(60, description="of a job; a worker that is cut off is taken up by the next")
     partition: Text | None = Field(None, description="of the cluster; null: its default")
     cluster: Literal["slurm", "local", "debug"] = Field("slurm", description="local and debug run on this machine")
@@ -38,39 +40,15 @@ class Sweep(Section):
 
     config: Text = Field("", description="the config that every run starts from, beside this file")
     search: Search = Field("grid", description="all combinations; random ones; or Optuna's TPE")
-    trials: Count = Field(20, description="points of a random or TPE search")
+    trials: Trials = Field(20, description="points of a random or TPE search")
     seed: Whole = Field(0, description="of the search itself")
     seeds: Seeds = Field((0,), description="each point is trained with each of these")
     folder: Text | None = Field(None, description="where the runs go; null: sweeps/NAME")
     storage: Text | None = Field(
         None, description="Optuna's: a journal's file or a database's URL; null: FOLDER/journal"
     )
-    processes: Count | None = Field(None, description="trainings at once; null: as many as there are cores for")
+    processes: Workers | None = Field(None, description="trainings at once; null: as many as there are cores for")
     slurm: Slurm | None = Field(None, description="work on a cluster instead of this machine")
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Numbers from low to high; whole ones where both ends are written so."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is of whole numbers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def draw(self, numbers: random.Random) -> str:
-        """A number, as text: uniform, or uniform in its logarithm."""
-        ends = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = math.exp(numbers.uniform(*ends)) if self.log else numbers.uniform(*ends)
-        return str(round(value)) if self.whole else repr(min(max(value, self.low), self.high))
-
-
-Choices = tuple[str, ...]  # values as they are written in YAML
-Point = dict[str, str]  # dotted key -> value, as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +57,9 @@ class Plan:
 
     path: Path
     sweep: Sweep
+    tree: Tree  # of the base config, read once: whoever edits it meanwhile changes no run
     base: Config
-    space: dict[str, Choices | Range]
+    space: Space
 
     @property
     def folder(self) -> Path:
@@ -89,7 +68,8 @@ class Plan:
 
     def points(self) -> list[Point]:
         """The points that are known before the first run: all of a grid or a random search, none of TPE's."""
-        return [] if self.sweep.search == "tpe" else list(self._points())
+        points = iter(()) if self.sweep.search == "tpe" else self._points()
+        return list({tuple(point.items()): point for point in points}.values())  # what is drawn twice is one point
 
     def _points(self) -> Iterator[Point]:
         if self.sweep.search == "grid":
@@ -108,17 +88,12 @@ class Plan:
         Raises:
             ConfigError: the point's values do not go together.
         """
-        return load(base_path(self.path, self.sweep), overrides(point, seed))
+        return config_of(self.tree, overrides(point, seed))
 
 
 def overrides(point: Point, seed: int) -> list[str]:
     """A point as KEY=VALUE."""
     return [*(f"{key}={value}" for key, value in point.items()), f"seed={seed}"]
-
-
-def base_path(path: Path, sweep: Sweep) -> Path:
-    """The base config: a path of its own, or beside the sweep's file."""
-    return path.parent / sweep.config
 
 
 def load_sweep(path: Path) -> Plan:
@@ -136,11 +111,15 @@ def load_sweep(path: Path) -> Plan:
     entries = tree.root.value if isinstance(tree.root.value, dict) else {}
     root = replace(tree.root, value={key: node for key, node in entries.items() if key != "space"})
     complaints = [*tree.complaints, *_missing(root, entries)]
-    sweep = _settings(root, complaints)
-    space = _space(entries["space"], complaints) if "space" in entries else {}
+    sweep = _settings(root, entries, complaints)
+    if sweep is not None and not sweep.folder and path.stem in ("", ".", ".."):
+        sentence = "the file's name gives the runs no folder of their own. Write folder: NAME."
+        complaints.append(Complaint(root.place, ("folder",), sentence))
+    space = read_space(entries["space"], complaints) if "space" in entries else {}
     if sweep is None or complaints:
         raise ConfigError(complaints)
-    plan = Plan(path, sweep, load(base_path(path, sweep)), space)
+    base = tree_of(path.parent / sweep.config)  # a path of its own, or beside the sweep's file
+    plan = Plan(path, sweep, base, config_of(base), space)
     complaints = _refused(plan, entries["space"])
     if complaints:
         raise ConfigError(complaints)
@@ -157,50 +136,14 @@ def _missing(root: Node, entries: dict[str, Node]) -> list[Complaint]:
     ]
 
 
-def _settings(root: Node, complaints: list[Complaint]) -> Sweep | None:
+def _settings(root: Node, entries: dict[str, Node], complaints: list[Complaint]) -> Sweep | None:
+    if "seeds" in entries and (sentence := twice(entries["seeds"])):
+        complaints.append(Complaint(entries["seeds"].place, ("seeds",), sentence))
     try:
         return Sweep.model_validate(root.plain)
     except ValidationError as error:
         complaints += explain(error, root, Sweep)
         return None
-
-
-def _space(node: Node, complaints: list[Complaint]) -> dict[str, Choices | Range]:
-    """The space, as far as it can be read."""
-    if not isinstance(node.value, dict) or not node.value:
-        complaints.append(Complaint(node.place, ("space",), f"found {found(node)}, allowed: config keys to vary."))
-        return {}
-    space: dict[str, Choices | Range] = {}
-    for key, values in node.value.items():
-        read_values = _range(values) if isinstance(values.value, dict) else _listed(values)
-        if isinstance(read_values, str):
-            complaints.append(Complaint(values.place, ("space", key), read_values))
-        else:
-            space[key] = read_values
-    return space
-
-
-def _listed(node: Node) -> Choices | str:
-    if not isinstance(node.value, list) or not node.value:
-        return f"found {found(node)}, allowed: a list of values, or {{low: 1e-4, high: 1e-2, log: true}}."
-    return tuple(_written(value) for value in node.value)
-
-
-def _written(node: Node) -> str:
-    """A value as an override takes it."""
-    return json.dumps(node.plain) if isinstance(node.value, dict | list) or node.quoted else node.written
-
-
-def _range(node: Node) -> Range | str:
-    plain: dict[str, Any] = node.plain
-    if not {"low", "high"} <= set(plain) <= {"low", "high", "log"}:
-        return f"found {found(node)}, allowed: low, high and log, as in {{low: 1e-4, high: 1e-2, log: true}}."
-    low, high, log = plain["low"], plain["high"], plain.get("log", False)
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high)) or not low < high:
-        return f"low {low} and high {high} are no range: give two numbers, the smaller one first."
-    if not isinstance(log, bool) or (log and low <= 0):
-        return f"log {log} from low {low} on: log is true or false, and true needs low above 0."
-    return Range(low, high, log)
 
 
 def _refused(plan: Plan, node: Node) -> list[Complaint]:
@@ -211,12 +154,10 @@ def _refused(plan: Plan, node: Node) -> list[Complaint]:
     if plan.sweep.search == "grid" and ranges:
         sentence = "a grid has no range: list the values, or write search: random."
         return [Complaint(_place(node, key), ("space", key), sentence) for key in ranges]
-    runs = math.prod(len(values) for values in plan.space.values() if not isinstance(values, Range))
-    if plan.sweep.search == "grid" and runs * len(plan.sweep.seeds) > MOST:
-        runs *= len(plan.sweep.seeds)
-        return [Complaint(node.place, ("space",), f"a grid of {runs:,} runs is more than {MOST:,}. Search at random.")]
+    if sentence := _too_many(plan):
+        return [Complaint(node.place, ("space",), sentence)]
     told: dict[str, Complaint] = {}
-    for point in plan.points() or _corners(plan):
+    for point in _tried(plan):
         try:
             plan.config(point, plan.sweep.seeds[0])
         except ConfigError as error:
@@ -225,26 +166,50 @@ def _refused(plan: Plan, node: Node) -> list[Complaint]:
     return list(told.values())
 
 
+def _too_many(plan: Plan) -> str:
+    """A sentence where there are more runs or values than anybody means, before any of them is written out."""
+    sizes = [len(values) for values in plan.space.values() if not isinstance(values, Range)]
+    runs = (math.prod(sizes) if plan.sweep.search == "grid" else plan.sweep.trials) * len(plan.sweep.seeds)
+    if max(runs, sum(sizes)) <= MOST:
+        return ""
+    if runs <= MOST:
+        return f"{sum(sizes):,} values are more than {MOST:,}. Write {{low: 1e-4, high: 1e-2}} for a range."
+    many = f"{runs:,}" if runs < 10**15 else "countless"
+    cure = "Search at random." if plan.sweep.search == "grid" else "Ask for fewer trials or seeds."
+    return f"a {plan.sweep.search} of {many} runs is more than {MOST:,}. {cure}"
+
+
+def _tried(plan: Plan) -> Iterator[Point]:
+    """Points that show every mistake: first the keys that no config has, of which there may be thousands."""
+    known = {dotted(keys) for keys, _ in every_key(Config)}
+    firsts = {key: _values(values)[0] for key, values in plan.space.items() if key not in known}
+    if firsts:
+        yield dict(itertools.islice(firsts.items(), SHOWN))
+    rest = replace(plan, space={key: values for key, values in plan.space.items() if key in known})
+    yield from rest.points() or _corners(rest)
+
+
 def _tell(told: dict[str, Complaint], complaint: Complaint, node: Node, point: Point) -> None:
     """A complaint about a run's config, at the place of its key in the sweep's file."""
     key = dotted(complaint.keys) or str(complaint.place).partition("=")[0]
-    mine = next((name for name in point if key == name or name.startswith(key + ".") or key.startswith(name)), "")
+    shown = {printable(name): name for name in point}
+    mine = next((shown[n] for n in shown if key == n or n.startswith(key + ".") or key.startswith(n)), "")
     value = f" (in a run with {mine}={point[mine]})" if mine else ""
     place = _place(node, mine) if mine else complaint.place
     told.setdefault(f"{key}{value}", Complaint(place, ("space", mine or key), f"{complaint.sentence}{value}"))
 
 
-def _place(node: Node, key: str) -> Any:
+def _place(node: Node, key: str) -> Place:
     below = node.at((key,))
     return below.place if below is not None else node.place
 
 
-def _corners(plan: Plan) -> list[Point]:
+def _corners(plan: Plan) -> Iterator[Point]:
     """Points of a search that has none beforehand: every choice and both ends of every range, one at a time."""
-    ends = {k: (_end(v.low), _end(v.high)) if isinstance(v, Range) else v for k, v in plan.space.items()}
+    ends = {key: _values(values) for key, values in plan.space.items()}
     middle = {key: values[0] for key, values in ends.items()}
-    return [{**middle, key: value} for key, values in ends.items() for value in values]
+    yield from ({**middle, key: value} for key, values in ends.items() for value in values)
 
 
-def _end(value: float) -> str:
-    return repr(value)
+def _values(values: Choices | Range) -> Choices:
+    return values.ends if isinstance(values, Range) else values

@@ -89,6 +89,11 @@ def resolve(text: str) -> Scalar:
     return float(text.lower().replace(".", "")) if _SPECIAL.fullmatch(text) else text
 
 
+def unpaired(text: str) -> bool:
+    """Whether there is half a surrogate pair in it, which is no character: pydantic has no place for such a key."""
+    return any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def read(path: Path) -> str:
     """The text of a config file.
 
@@ -172,9 +177,11 @@ class _Composer:
     def name(self, event: yaml.Event, keys: Keys, line: int) -> str:
         if isinstance(event, yaml.ScalarEvent):
             self.refuse(event, (*keys, event.value), line)
-            return str(event.value)
-        self.node(event, (*keys, "?"), line)
-        self.complain(line, (*keys, "?"), "a key is a word, and no list, mapping or alias.")
+            if not unpaired(event.value):
+                return str(event.value)
+        else:
+            self.node(event, (*keys, "?"), line)
+        self.complain(line, (*keys, "?"), "a key is a word, and no list, mapping, alias or half a character.")
         return "?"
 
     def sequence(self, keys: Keys) -> list[Node]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from elbo_cli.errors import UserError, nearest
 
 CONDITION = re.compile(r"\s*([\w.]+)\s*(!=|<=|>=|=|<|>)(.*)", re.DOTALL)
@@ -17,6 +15,7 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}  # as in a config
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +62,7 @@ def _value(text: str) -> Any:
         return float(text)  # YAML's own does not know 1e-3
     except ValueError:
         pass
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    return value if value is None or isinstance(value, bool) else text
+    return WORDS.get(text.lower(), text)
 
 
 def _is_number(value: Any) -> bool:

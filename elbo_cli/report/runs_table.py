@@ -8,19 +8,18 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from elbo_cli.columns import UP, column, titles
 from elbo_cli.errors import UserError, choose, printable
+from elbo_cli.report.run_config import LARGEST, WIDEST, read_config, read_head, section
 from elbo_cli.report.runs_filter import Condition, conditions, flat, refuse_strangers
 from elbo_cli.runs import RunFolder
 
 TAIL = 4096  # bytes from the end of metrics.csv that hold its last row
 LONGEST = 2**24  # bytes of a checkpoint's header; one of a thousand tensors has 100 kB
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where the wheel has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +67,15 @@ def _filtered(rows: list[RunRow], wanted: Sequence[Condition]) -> list[RunRow]:
     """The runs that fulfil every condition."""
     if not wanted:
         return rows
-    values = [flat(_config(RunFolder(Path(row.path)).config)) | asdict(row) for row in rows]
+    values = [flat(read_config(RunFolder(Path(row.path)).config)) | asdict(row) for row in rows]
     refuse_strangers(wanted, {key: None for each in values for key in each})
     kept = zip(rows, values, strict=True)
     return [row for row, own in kept if all(c.key in own and c.holds(own[c.key]) for c in wanted)]
 
 
 def _row(run: RunFolder) -> RunRow:
-    about, best, last = _config(run.config), _best(run.best), _last(run.metrics)
-    train, data = (_section(about, name) for name in ("train", "data"))
+    about, best, last = read_config(run.config), _best(run.best), _last(run.metrics)
+    train, data = (section(about, name) for name in ("train", "data"))
     epochs, planned = int(last.get("epoch", 0)), train.get("epochs")
     done = planned is not None and epochs >= planned
     patient = train.get("patience") is None or best.get("epoch") is None or epochs - best["epoch"] < train["patience"]
@@ -92,32 +91,16 @@ def _row(run: RunFolder) -> RunRow:
     )
 
 
-def _section(tree: dict[str, Any], name: str) -> dict[str, Any]:
-    section = tree.get(name)
-    return section if isinstance(section, dict) else {}
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """What a run's config.yaml says; nothing, where it is not one that elbo wrote."""
-    with suppress(OSError, ValueError, yaml.YAMLError, RecursionError):
-        tree = yaml.load(path.read_text("utf-8"), Loader=_YAML)  # of the safe kind: it builds plain values alone
-        train, data = _section(tree, "train"), _section(tree, "data")
-        numbers = (train.get("epochs"), train.get("patience") or 0)
-        if all(type(n) is int for n in numbers) and all(isinstance(data.get(k, ""), str) for k in ("name", "path")):
-            return dict(tree)
-    return {}
-
-
 def _started(path: Path) -> str | None:
     with suppress(OSError, ValueError, AttributeError, RecursionError):
-        started = json.loads(path.read_text("utf-8")).get("started")
+        started = json.loads(read_head(path, LARGEST)).get("started")
         return started if isinstance(started, str) else None
     return None
 
 
 def _best(path: Path) -> dict[str, Any]:
     """The record of the best epoch, from the head of its checkpoint: a few kB, whatever the size of the model."""
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError), path.open("rb") as file:
+    with suppress(OSError, ValueError, ArithmeticError, KeyError, TypeError, RecursionError), path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size <= LONGEST:
             record = json.loads(json.loads(file.read(size))["__metadata__"]["elbo"])["last"]
@@ -134,8 +117,8 @@ def _last(path: Path) -> dict[str, str]:
     with suppress(OSError, ValueError), path.open("rb") as file:
         head = file.readline(TAIL).decode().rstrip("\n").split(",")
         file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - TAIL))
-        lines = file.read().decode().split("\n")[:-1]  # after the last newline there is nothing, or half a row
-        if lines and head[0] == "epoch" and lines[-1].split(",")[0].isdigit():
+        lines = file.read(TAIL).decode().split("\n")[:-1]  # after the last newline there is nothing, or half a row
+        if lines and head[0] == "epoch" and 0 <= int(lines[-1].split(",")[0]) < WIDEST:
             return dict(zip(head, lines[-1].split(","), strict=True))
     return {}
 

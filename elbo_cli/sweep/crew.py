@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from elbo_cli.config.sweeps import Plan, Slurm
-from elbo_cli.errors import RunError, need_extra
+from elbo_cli.data.files import first_line
+from elbo_cli.errors import RunError, UserError, need_extra
 
 
 def cores() -> int:
@@ -31,8 +32,13 @@ def crowded(plan: Plan) -> str:
 
 
 def command(path: Path, device: str) -> list[str]:
-    """The command of one worker."""
-    return [sys.executable, "-m", "elbo_cli", "sweep", str(path.absolute()), "--worker", "--device", device]
+    """The command of one worker.
+
+    `-m` imports from the current folder first, whose files are not ours (a torch.py there would run): only where this
+    process was started in that way itself does its worker do so.
+    """
+    safe = [] if sys.path[:1] in ([""], [str(Path.cwd())]) else ["-P"]
+    return [sys.executable, *safe, "-m", "elbo_cli", "sweep", str(path.absolute()), "--worker", "--device", device]
 
 
 def run_here(plan: Plan, device: str) -> None:
@@ -62,14 +68,17 @@ def run_cluster(plan: Plan, slurm: Slurm, device: str) -> None:
     """Hand the workers to a cluster as an array of jobs, and wait for them.
 
     Raises:
-        UserError: submitit is not there.
+        UserError: submitit is not there, or no such cluster.
         RunError: a job failed.
     """
     try:
         import submitit
     except ImportError as error:
         raise need_extra("submitit", "slurm", "A sweep on a cluster") from error
-    executor = submitit.AutoExecutor(folder=plan.folder / "jobs", cluster=slurm.cluster)
+    try:
+        executor = submitit.AutoExecutor(folder=plan.folder / "jobs", cluster=slurm.cluster)
+    except RuntimeError as error:  # no srun
+        raise UserError(f"slurm.cluster {slurm.cluster} is not here: {first_line(error)}.") from error
     executor.update_parameters(timeout_min=slurm.minutes, cpus_per_task=plan.base.threads, name="elbo-sweep")
     if slurm.partition:
         executor.update_parameters(slurm_partition=slurm.partition)

@@ -11,9 +11,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from elbo_cli import config as configs
-from elbo_cli.config.sweeps import Choices, Plan, Point, Range
+from elbo_cli.config.sweep_space import Choices, Point, Range
+from elbo_cli.config.sweeps import Plan
 from elbo_cli.errors import UserError, need_extra
 from elbo_cli.files import make_folder, refuse_place
+from elbo_cli.sweep.storage import open_storage, reached, refuse_storage
 
 DONE, FAILED, WAITING, RUNNING = "COMPLETE", "FAIL", "WAITING", "RUNNING"
 MARK, SEED, POINT, VALUES, WHY = "elbo_sweep", "seed", "point", "values", "why"
@@ -40,9 +42,11 @@ class Trials:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.folder = plan, plan.folder
         self.optuna = _optuna()
-        refuse_place(self.folder, "folder")
+        with reached(plan, UserError):
+            _refuse_other_folder(self.folder)
+            refuse_storage(plan)
         make_folder(self.folder / "claims")
-        with self._alone():
+        with reached(plan, UserError), self._alone():
             self.study = self._opened()
             self._insist_on_this_sweep()
             self._enlist()
@@ -50,7 +54,7 @@ class Trials:
     def _opened(self) -> Any:
         seed = self.plan.sweep.seed + os.getpid()  # workers of one seed would all propose the same
         return self.optuna.create_study(
-            storage=_storage(self.optuna, self.plan),
+            storage=open_storage(self.optuna, self.plan),
             study_name=self.folder.name,
             direction="maximize",
             load_if_exists=True,
@@ -105,7 +109,7 @@ class Trials:
 
         A trial that another worker holds is left to it.
         """
-        with self._alone():
+        with reached(self.plan), self._alone():
             for trial in self.all():
                 if trial.state.name == RUNNING and (held := self._held(trial)):
                     return held
@@ -150,15 +154,18 @@ class Trials:
             lock.acquire(timeout=0)
         except Timeout:
             return None
+        if trial.user_attrs[VALUES].keys() != self.plan.space.keys():
+            raise UserError(f"Trial {trial.number} of {self.folder} has other keys than the sweep's space.")
         about = trial.user_attrs  # and not its parameters: Optuna writes them one by one, and a kill may come between
         return Claimed(trial.number, about[VALUES], about[SEED], self.folder / f"trial-{trial.number:04}", lock)
 
     def tell(self, claimed: Claimed, score: float | None, why: str = "") -> None:
         """Write down what came of a trial: its score, or why there is none."""
-        if why:
-            self.study._storage.set_trial_user_attr(self.study.trials[claimed.number]._trial_id, WHY, why)
-        state = None if score is not None else self.optuna.trial.TrialState.FAIL
-        self.study.tell(claimed.number, score, state=state, skip_if_finished=True)
+        with reached(self.plan):
+            if why:
+                self.study._storage.set_trial_user_attr(self.study.trials[claimed.number]._trial_id, WHY, why)
+            state = None if score is not None else self.optuna.trial.TrialState.FAIL
+            self.study.tell(claimed.number, score, state=state, skip_if_finished=True)
         claimed.lock.release()
 
     @contextmanager
@@ -168,9 +175,22 @@ class Trials:
             yield
 
 
+def _refuse_other_folder(folder: Path) -> None:
+    """Insist that a folder holds a sweep, or nothing, or can be made.
+
+    Raises:
+        UserError: it holds something else, or cannot be made.
+    """
+    refuse_place(folder, "folder:")
+    if folder.is_file():
+        raise UserError(f"folder: {folder} is a file. Give a folder, which is made if it is not there.")
+    if folder.is_dir() and not (folder / "claims").is_dir() and any(folder.iterdir()):
+        raise UserError(f"folder: {folder} is not empty and holds no sweep. Give a folder that does not exist yet.")
+
+
 def _texts(params: dict[str, Any]) -> Point:
-    """Parameters as a point: what is not text already is a number."""
-    return {key: value if isinstance(value, str) else repr(value) for key, value in params.items()}
+    """Parameters as a point: what is not text already is a number, at times one of numpy's."""
+    return {key: repr(float(value)) if isinstance(value, float) else str(value) for key, value in params.items()}
 
 
 def _optuna() -> Any:
@@ -180,29 +200,3 @@ def _optuna() -> Any:
         raise need_extra("optuna", "sweep", "A sweep") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
-
-
-def _storage(optuna: Any, plan: Plan) -> Any:
-    """A database by its URL; else a journal, whose lock no crash leaves behind."""
-    where = plan.sweep.storage
-    if where is not None and "://" in where:
-        return where
-    path = plan.folder / "journal.log" if where is None else Path(where)
-    backend = optuna.storages.journal.JournalFileBackend(str(path), lock_obj=_JournalLock(path))
-    return optuna.storages.JournalStorage(backend)
-
-
-class _JournalLock:
-    """Optuna's own would stay behind for half a minute where a worker was killed in it."""
-
-    def __init__(self, path: Path) -> None:
-        self.lock = FileLock(f"{path}.lock")
-
-    def acquire(self) -> bool:
-        """Wait for it."""
-        self.lock.acquire()
-        return True
-
-    def release(self) -> None:
-        """Let go of it."""
-        self.lock.release()

@@ -194,6 +194,7 @@ BAD_OVERRIDES = [
     ("50]", "50]: no '=' in it. An override is KEY=VALUE, ..."),
     ("=3", "=3: no key, or an empty part in it. ..."),
     ("model..x=3", "model..x=3: no key, or an empty part in it. ..."),
+    ("model.\udcff=3", "model.\\udcff=3: no such key: there is half a character in it."),
     ("seed=", "seed=: no value. For nothing at all type seed=null."),
     ("model=3", "model=3: model is a section. Set its keys one by one, as in model.latent_dim=..."),
     ("data=digits", "data=digits: data is a section. Set its keys one by one, as in data.name=..."),

@@ -105,7 +105,8 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
         ("a: [1, !!str 2]", ["f:1: a[1]: found the tag !!str; tags are not read. Write a plain value."]),
         ("!!x a: 1", ["f:1: a: found the tag !!x; tags are not read. Write a plain value."]),
         ("a: 1\n---\nb: 2", ["f:2: a second document starts here (---); a config is one document."]),
-        ("? [1]\n: 2", ["f:1: ?: a key is a word, and no list, mapping or alias."]),
+        ("? [1]\n: 2", ["f:1: ?: a key is a word, and no list, mapping, alias or half a character."]),
+        ('"\\udcff": 2', ["f:1: ?: a key is a word, and no list, mapping, alias or half a character."]),
     ],
 )
 def test_what_a_config_has_no_use_for_is_refused(text: str, lines: list[str]) -> None:

@@ -10,7 +10,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # `disk` mounts, changes user and needs a folder that another user can enter: it is run by `make reliability`
-SMALL = {"kill": 14, "corrupt": 40, "hostile": None, "surfaces": None, "fuzz": 25, "numbers": 6, "load": 400}
+SMALL = {
+    "kill": 14,
+    "corrupt": 40,
+    "hostile": None,
+    "surfaces": None,
+    "sweep_files": None,
+    "fuzz": 25,
+    "numbers": 6,
+    "load": 400,
+}
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it forks, mounts and reads /proc")
 

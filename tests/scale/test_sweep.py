@@ -22,6 +22,7 @@ from tests.cli.command import TINY, elbo
 from tests.scale.processes import environment
 
 CPU = torch.device("cpu")
+WIDE = ", ".join(f"k{i}: [1, 2]" for i in range(9000))  # 2^9000 has more digits than Python prints
 GRID = """\
 config: tiny.yaml
 seeds: [0, 1, 2]
@@ -125,6 +126,13 @@ def test_a_search_that_proposes_trains_every_seed_of_a_point(folder: Path) -> No
     assert Trials(plan).finished()
 
 
+def test_a_whole_number_is_never_rounded_out_of_its_range(folder: Path) -> None:
+    """2^63 - 1 is no float, and the nearest one is 2^63."""
+    text = "config: tiny.yaml\nsearch: random\ntrials: 200\nspace:\n"
+    text += f"  train.patience: {{{{low: {2**63 - 2}, high: {2**63 - 1}}}}}\n"
+    assert {int(point["train.patience"]) for point in load_sweep(written(folder, text)).points()} == {2**63 - 1}
+
+
 @pytest.mark.parametrize("search", ["grid", "tpe"])
 def test_a_worker_killed_while_it_asks_loses_no_value(
     search: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -217,6 +225,17 @@ def test_cores_are_shared_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("config: tiny.yaml\nsearch: random\nspace:\n  optim.lr: {lo: 0, high: 1}", "allowed: low, high and log"),
         ("config: tiny.yaml\nspace:\n  seed: [0, 1]", "list seeds"),
         ("config: tiny.yaml\nspace: [optim.lr]", "allowed: config keys to vary"),
+        ("config: tiny.yaml\nspace: {optim.lr: [1e-3, 0.001]}", "0.001 is listed twice"),
+        ("config: tiny.yaml\nseeds: [1, 2, 1]\nspace: {optim.lr: [1e-3]}", "1 is listed twice"),
+        ("config: tiny.yaml\nspace: {'data.path=x': [1]}", "no such key: it is empty, or has an '=' in it"),
+        ("config: tiny.yaml\nprocesses: 1000000000\nspace: {optim.lr: [1e-3]}", "from 1 to 1024"),
+        ("config: tiny.yaml\nslurm: {jobs: 1000000000}\nspace: {optim.lr: [1e-3]}", "from 1 to 1024"),
+        ("config: tiny.yaml\ntrials: 1000000000\nspace: {optim.lr: [1e-3]}", "from 1 to 10000"),
+        (f"config: tiny.yaml\nspace: {{{WIDE}}}", "a grid of countless runs is more than 10,000"),
+        (f"config: tiny.yaml\nsearch: random\nspace: {{{WIDE}}}", "18,000 values are more than 10,000"),
+        ("config: tiny.yaml\nsearch: tpe\ntrials: 9999\nseeds: [1, 2]\nspace: {optim.lr: [1]}", "a tpe of 19,998 runs"),
+        ("config: tiny.yaml\nsearch: tpe\nspace: {optim.lr: {low: -.inf, high: .inf}}", "two finite numbers"),
+        ("config: tiny.yaml\nsearch: tpe\nspace: {optim.lr: {low: -1e308, high: 1e308}}", "two finite numbers"),
         ("config: tiny.yaml\nseeds: []\nspace: {optim.lr: [1e-3]}", "seeds"),
         ("config: tiny.yaml\nspace: {model.latent_dim: [2], model.latent_dim: [3]}", "given twice"),
     ],

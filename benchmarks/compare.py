@@ -1,15 +1,17 @@
 """Speed as ratios of medians in one run, the contenders in turn: A B A B ... The one place that times and concludes."""
 
+import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.worker import Timed
 
+T = TypeVar("T")
 Work = Callable[[], Any]  # a piece of work; one that times itself elsewhere returns its seconds as a float
 Row = dict[str, Any]
 
@@ -67,6 +69,12 @@ def _of_cpu(ours: list[float], baseline: list[float]) -> dict[str, float]:
 def skipped(name: str, why: str) -> Row:
     """A measurement that was not made, and why."""
     return {"name": name, "skipped": why}
+
+
+def chosen(rows: Sequence[T]) -> Sequence[T]:
+    """All rows of a study, or those whose numbers ONLY names, as in ONLY=3,4."""
+    only = os.environ.get("ONLY")
+    return [rows[int(i)] for i in only.split(",")] if only else rows
 
 
 def machine() -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.compare import Row, Setting
+from benchmarks.compare import Row, Setting, chosen
 from elbo_cli.gap.methods import measure_gap
 from elbo_cli.gap.sandwich import sandwich
 from elbo_cli.gap.settings import Settings
@@ -56,7 +56,7 @@ def few(setting: Setting) -> Iterator[Row]:
 def between(setting: Setting) -> Iterator[Row]:
     """Both bounds on 100 images that the model made."""
     subject = _subject(setting, FEW)
-    for method, settings in _chosen(BETWEEN):
+    for method, settings in chosen(BETWEEN):
         began = time.process_time()
         found = finished(sandwich(subject.model, SIMULATED, replace(settings, seed=subject.seed), method))
         width = {"width": round(found.width.mean, 4), "±": round(found.width.se_data, 4)}
@@ -74,19 +74,13 @@ def blame(setting: Setting) -> Iterator[Row]:
     yield _spent(parts.decodes, began)
 
 
-def _chosen(rows: list[tuple[str, Settings]]) -> list[tuple[str, Settings]]:
-    """All rows, or those whose numbers ONLY names, as in ONLY=3,4."""
-    only = os.environ.get("ONLY")
-    return [rows[int(i)] for i in only.split(",")] if only else rows
-
-
 def _subject(setting: Setting, limit: int) -> Subject:
     torch.set_num_threads(1)
     return open_subject(os.environ["RUN"], overrides=[f"data.root={setting.root}"], limit=limit)
 
 
 def _measured(subject: Subject, rows: list[tuple[str, Settings]]) -> Iterator[Row]:
-    for method, settings in _chosen(rows):
+    for method, settings in chosen(rows):
         began = time.process_time()
         found = finished(measure_gap(subject.model, subject.split, method, replace(settings, seed=subject.seed)))
         yield _named(method, settings) | _found(found) | _spent(found.decodes, began)

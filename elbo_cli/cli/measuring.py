@@ -89,7 +89,7 @@ def gap(
         from elbo_cli.commands.chosen import Chosen
         from elbo_cli.commands.gap import run_gap, run_merge
         from elbo_cli.commands.wanted import Wanted
-        from elbo_cli.gap.settings import Settings, default_draws
+        from elbo_cli.gap.settings import TEMPERATURES, Settings, default_draws
         from elbo_cli.parts import Shard
 
         chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
@@ -98,7 +98,7 @@ def gap(
             proposal=proposal,
             delta=delta,
             rows=tile,
-            temperatures=temperatures or 1000,
+            temperatures=temperatures or TEMPERATURES,
         )
 
         families = ("full", *(["flow"] if flow else [])) if split_gap or flow else ()

@@ -7,6 +7,7 @@ import torch
 CPU = torch.device("cpu")
 DATA_TILE = 32  # data to a tile
 DRAW_TILE = 64  # draws to a tile: together the unit of noise, so that the answer depends on the seed and nothing else
+TEMPERATURES = 1000  # of annealing, where the user names none
 
 
 def default_draws(method: str) -> int:
@@ -26,7 +27,7 @@ class Settings:
     seed: int = 0
     rows: int = DATA_TILE * DRAW_TILE  # decoder rows computed at once: memory, not the answer
     device: torch.device = CPU
-    temperatures: int = 1000  # of annealing
+    temperatures: int = TEMPERATURES  # of annealing
 
     def to(self, tolerance: float | None) -> "Settings":
         """The same, with an accuracy asked for instead of a K; unchanged where none is."""

@@ -6,7 +6,7 @@ RUN is a run of configs/mnist-vae.yaml, `--root` the folder that holds MNIST/raw
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import torch
 
@@ -69,7 +69,8 @@ def blame(setting: Setting) -> Iterator[Row]:
     """The gap of the first 100, split in two."""
     subject, began = _subject(setting, FEW), time.process_time()
     parts = finished(split_gap(subject.model, subject.split, Settings(seed=subject.seed)))
-    for name, part in (("amortisation", parts.amortisation_gap), ("approximation", parts.approximation_gap)):
+    gaps = {"total": parts.gap.gap, "amortisation": parts.amortisation_gap, "approximation": parts.approximation_gap}
+    for name, part in (gaps | {f"closed by {each.family}": each.closes for each in parts.richer}).items():
         yield {"gap": name, "mean": part.mean, "across data": part.se_data, "Monte Carlo": part.se_mc}
     yield _spent(parts.decodes, began)
 
@@ -98,6 +99,7 @@ def _found(found: GapFindings) -> Row:
         "elbo": round(found.elbo.mean, 4),
         "log_px": round(found.log_px.mean, 4),
         "se_mc": round(found.log_px.se_mc or 0.0, 4),
+        "interval": found.interval and [round(end, 4) for end in astuple(found.interval)],
         "ess": found.ess,
         "khat": found.khat_median,
         "verdict": found.verdict.word,

@@ -228,6 +228,14 @@ class SandwichFindings:
     caution: str = CAUTION
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a mean over these data lies with a probability of 95 %, in nats per datum."""
+
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GapFindings:
     """What `elbo gap` says of a model on data, in nats per datum."""
@@ -238,6 +246,7 @@ class GapFindings:
     log_px: Estimate
     gap: Estimate
     certified: Certificate
+    interval: Interval | None = None  # of log p(x), for Monte Carlo error and what may be left; only where resolved
     curve: tuple[CurvePoint, ...] = ()
     rho: float | None = None
     remainder: float | None = None  # extrapolation, not a bound

@@ -64,6 +64,8 @@ GAP = {
     "certified.gap_at_least": "the same for the gap",
     "certified.delta": "probability that the certificate fails",
     "certified.withheld": "why there is none, where there is none",
+    "interval.low": "where log p(x) of these data lies with 95 %, for Monte Carlo error; only where resolved",
+    "interval.high": "the same, and for what may be left above the bound",
     "curve[].k": "1, 4, 16, ..., K",
     "curve[].bound": "L_k over disjoint blocks of the same draws",
     "curve[].se": "its Monte Carlo error",

@@ -13,7 +13,7 @@ from elbo_cli.bounds.curve import powers_of_four, trend
 from elbo_cli.bounds.pareto import threshold
 from elbo_cli.bounds.upper import certified_lower
 from elbo_cli.bounds.weights import WeightSummary
-from elbo_cli.gap.verdict import Evidence, judge
+from elbo_cli.gap.verdict import Evidence, interval, judge
 from elbo_cli.records import Certificate, CurvePoint, Estimate, GapFindings, GapRow
 
 
@@ -74,6 +74,7 @@ def findings(
     khat, above = column(lambda w: w.proposal.khat), column(lambda w: w.alarms.double()).mean().item()
     K = round(sum(w.proposal.K * len(w.index) for w in weighed) / len(order))
     evidence = Evidence(climb, log_px.se_mc or 0.0, khat.median().item(), above, defended, tolerance, K)
+    verdict = judge(evidence)
     return GapFindings(
         examples=len(order),
         samples=K,
@@ -81,6 +82,7 @@ def findings(
         log_px=log_px,
         gap=_estimate(column(lambda w: w.gap), column(lambda w: w.se_gap)),
         certified=certificate(log_px, elbo, len(order), delta, rounds),
+        interval=interval(log_px, evidence.left) if verdict.resolved else None,
         curve=_curve(weighed, log_px),
         rho=climb.rho,
         remainder=climb.remainder,
@@ -88,7 +90,7 @@ def findings(
         khat_median=evidence.khat_median,
         khat_above=above,
         ess=column(lambda w: w.proposal.ess).mean().item(),
-        verdict=judge(evidence),
+        verdict=verdict,
         rows=tuple(sorted((row for w in weighed for row in _rows(w)), key=lambda row: row.index)),
     )
 

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from elbo_cli.bounds.curve import Trend
-from elbo_cli.records import GapFindings, Verdict
+from elbo_cli.records import Estimate, GapFindings, Interval, Verdict
 
 SLOW = 0.6  # rho above it: K is so far from enough that the extrapolation itself is too small
+HEAVY = 0.5  # k-hat above it: the weights have no variance
 STEADY = 0.25  # rho of the 1/K regime; an increment lost in noise is not taken to decay faster
 EXCUSED = 0.2  # share of the data whose k-hat may be an alarm
 TOO_MANY = 0.6  # share that no flat curve excuses
@@ -14,6 +16,7 @@ CAUTION = 10  # what is left, times this, must be below the tolerance where more
 SEEN = 500  # draws below which no flat curve excuses alarms: its large weights may not have come yet
 TOO_FEW = 20  # draws that have no tail to fit, nor a curve of three points with something in them
 ENOUGH = 500  # draws to begin with
+SIDES = NormalDist().inv_cdf(0.975)  # Monte Carlo errors to either side of a 95 % interval
 ALARM = 0.7  # median k-hat above it: the typical datum is not shown to be reliable
 
 
@@ -29,6 +32,11 @@ class Evidence:
     tolerance: float  # nats: what `resolved` promises
     K: int  # draws, the mean over the data
 
+    @property
+    def left(self) -> float:
+        """What may be left above L_K, in nats, by curve and tail."""
+        return remainder(self.trend, self.khat_median)
+
     def unresolved(self, reason: str) -> Verdict:
         """A bound and nothing more; with the best proposal already, only another method is left."""
         return Verdict("unresolved", reason, "--method ais" if self.defended else "--proposal auto")
@@ -38,16 +46,26 @@ class Evidence:
         return Verdict("partial", reason, f"--samples {4 * self.K}" if self.defended else "--proposal auto")
 
 
-def remainder(trend: Trend) -> float:
-    """An upper reading of what is left above L_K: two s.e. on the last increment, decaying no faster than 1/K.
+def remainder(trend: Trend, khat: float = 0.0) -> float:
+    """An upper reading of what is left above L_K: two s.e. on the last increment, decaying no faster than it can.
 
-    An extrapolation, not a bound: with fewer than three points on the curve, or one that does not flatten, inf.
+        rho >= 1/4,    and rho >= 4^(1 - 1/k) for weights with a tail of shape 1/2 < k < 1
+
+    because the bias falls as 1/K where the weights have a variance, and as K^(1 - 1/k) where their tail has none. An
+    extrapolation, not a bound: with fewer than three points on the curve, or one that does not flatten, inf.
     """
     if math.isnan(trend.increment):
         return math.inf
-    rho = max(STEADY, min(trend.rho, 0.9))
+    slowest = 4 ** (1 - 1 / khat) if khat > HEAVY else STEADY
+    rho = min(max(slowest, trend.rho), 0.9)
     increment = max(trend.increment, 0.0) + 2 * (0.0 if math.isnan(trend.increment_se) else trend.increment_se)
     return increment * rho / (1 - rho)
+
+
+def interval(log_px: Estimate, left: float) -> Interval:
+    """95 % for the mean of log p(x) over these data: Monte Carlo error to both sides, and above it what may be left."""
+    noise = SIDES * (log_px.se_mc or 0.0)
+    return Interval(log_px.mean - noise, log_px.mean + left + noise)
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -58,7 +76,7 @@ def judge(evidence: Evidence) -> Verdict:
     has a k-hat that is an alarm, or more have and the curve of 500 draws or more is ten times flatter than it need be;
     and the proposal holds a defensive share. `partial`: anything between. docs/verdict.md says how often each is right.
     """
-    left, trend = remainder(evidence.trend), evidence.trend
+    left, trend = evidence.left, evidence.trend
     open_end = left + 2 * evidence.se_mc
     if evidence.K <= TOO_FEW:
         return Verdict("partial", f"{evidence.K} draws are too few to judge them by", f"--samples {ENOUGH}")
@@ -67,7 +85,7 @@ def judge(evidence: Evidence) -> Verdict:
         return evidence.unresolved(f"the typical datum's weights have too heavy a tail ({tail})")
     if trend.rho > SLOW and left > evidence.tolerance:
         return evidence.unresolved(f"the bound still rises with K and hardly slows (rho {trend.rho:.2f} > {SLOW})")
-    flat = CAUTION * left < evidence.tolerance and evidence.khat_above <= TOO_MANY and evidence.K >= SEEN
+    flat = CAUTION * remainder(trend) < evidence.tolerance and evidence.khat_above <= TOO_MANY and evidence.K >= SEEN
     if evidence.khat_above > EXCUSED and not flat:
         share = f"{evidence.khat_above:.0%} of the data"
         return evidence.partial(f"{share} have weights not shown to be reliable (k-hat above its threshold)")

@@ -14,6 +14,8 @@ gap               L_K - ELBO. In expectation never more than the true gap: "at l
 certificate       With probability 1 - delta the mean of log p(x) over these data is above it: mean L_K - ln(1/delta)/N.
                   Markov's inequality and nothing else; K was fixed before the draws, which served no other purpose.
                   The gap's half assumes besides that the mean of many ELBO draws is normal.
+95 %              Where log p(x) of these data lies: two Monte Carlo errors to both sides, and above them what may be
+                  left, by the curve and the tail of the weights. Only where resolved, as far as draws can show.
 curve             L_k on blocks of k of the same draws. Still rising means K is too small.
 rho               The last rise over the one before, per factor of 4 in k. 1/4: bias falls as 1/K. [3] Near 1: hopeless.
 remainder         The rises to come, if they go on as they did. An extrapolation, not a bound.

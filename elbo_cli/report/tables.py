@@ -66,6 +66,7 @@ def gap_screen(found: GapFindings, *, data: str, split: str, about: str) -> Rend
         identity_bar(found),
         _numbers(found),
         _certificate(found),
+        *_interval(found),
         Text(""),
         *([curve_table(found)] if found.curve else []),
         _diagnostics(found),
@@ -120,6 +121,13 @@ def _certificate(found: GapFindings) -> Text:
     return Text(line if sure.gap_at_least is None else f"{line}, gap >= {sure.gap_at_least:.3f}")
 
 
+def _interval(found: GapFindings) -> list[Text]:
+    if found.interval is None or found.method == "exact":
+        return []
+    between = f"between {found.interval.low:.3f} and {found.interval.high:.3f}"
+    return [Text(f"95 %, for Monte Carlo error and for what may be left above the bound: log p(x) {between}")]
+
+
 def curve_table(found: GapFindings) -> Table:
     """L_k for k = 1, 4, 16, ..., K with its Monte Carlo error and its rise."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -166,6 +174,7 @@ def gap_json(found: GapFindings) -> dict[str, Any]:
         "log_px": asdict(found.log_px),
         "gap": asdict(found.gap),
         "certified": asdict(found.certified),
+        "interval": None if found.interval is None else asdict(found.interval),
         "curve": [asdict(point) for point in found.curve],
         "rho": found.rho,
         "remainder": found.remainder,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from elbo_cli.bounds.upper import certified_lower
-from elbo_cli.gap.findings import certificate
+from elbo_cli.bounds.weights import WeightStream
+from elbo_cli.gap.findings import Weighed, certificate, findings
 from elbo_cli.records import Estimate, GapFindings
 from tests.gap.runs import columns, run
 from tests.oracles import CASES, GapOracle
@@ -159,3 +160,49 @@ def test_the_monte_carlo_interval_covers_as_often_as_it_says(name: str, proposal
         narrow += abs(estimate.mean - truth) < 0.98 * estimate.se_mc
     assert 178 <= covered < SEEDS
     assert narrow < 178, "half of the error would be seen"
+
+
+# the interval of log p(x)
+
+
+def of_many_data(seed: int) -> GapFindings:
+    """4,000 data with 64 weights each, log w ~ N(-sd^2 / 2, sd^2): log p(x) is 0, and the bias outweighs the noise."""
+    K, N, sd = 64, 4000, 0.4
+    noise = torch.Generator().manual_seed(seed)
+    stream = WeightStream(K, N)
+    stream.add(torch.randn(K, N, dtype=torch.float64, generator=noise) * sd - sd**2 / 2)
+    weights = stream.summary()
+    return findings([Weighed(torch.arange(N), weights, weights)], defended=True, delta=0.05, tolerance=0.05)
+
+
+def test_the_interval_holds_log_px_where_many_data_leave_the_bias_and_little_noise() -> None:
+    """Monte Carlo error alone does not: the bias is 1.7 of them."""
+    made = [of_many_data(seed) for seed in range(20)]
+    assert all(found.verdict.resolved for found in made)
+    bare = sum(abs(found.log_px.mean) < 1.96 * (found.log_px.se_mc or 0.0) for found in made)
+    assert bare < 17, "blind: the error alone would have been seen to cover"
+    assert sum(found.interval is not None and found.interval.low < 0 < found.interval.high for found in made) >= 19
+
+
+def test_there_is_no_interval_where_nothing_is_resolved() -> None:
+    model = CASES["crude"].build()
+    assert run(model, model.data(37), K=200, proposal="posterior").interval is None
+    found = run(model, model.data(37), K=200, proposal="auto")
+    assert found.verdict.resolved
+    assert found.interval is not None
+    assert found.interval.low < found.log_px.mean < found.interval.high
+
+
+@pytest.mark.slow
+def test_the_interval_covers_where_tails_are_heavy_and_the_error_alone_does_not() -> None:
+    """Of a two-latent network with a crude q half of the seeds are `resolved`: those in which no large weight came."""
+    model = CASES["two_latents_crude"].build()
+    x = model.data(16)
+    truth = model.log_px(x).mean().item()
+    made = [run(model, x, K=1024, seed=seed) for seed in range(400)]
+    kept = [(found.log_px, found.interval) for found in made if found.interval is not None]
+    bare = sum(abs(log_px.mean - truth) < 1.96 * (log_px.se_mc or 0.0) for log_px, _ in kept)
+    covered = sum(interval.low < truth < interval.high for _, interval in kept)
+    assert len(kept) > 100
+    assert bare < 0.93 * len(kept), "blind"
+    assert 0.93 * len(kept) <= covered <= 0.97 * len(kept)

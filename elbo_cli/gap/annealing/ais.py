@@ -20,7 +20,7 @@ from elbo_cli.gap.jobs import Job, blocks, exchanged
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import posterior
 from elbo_cli.gap.settings import Settings
-from elbo_cli.gap.verdict import Agreement, judge_chains
+from elbo_cli.gap.verdict import Agreement, interval, judge_chains, remainder
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import ranks
 
@@ -95,12 +95,14 @@ def conclude(weighed: Sequence[Weighed], D: int, settings: Settings, rounds: int
     seen = Agreement(climb, found.log_px.se_mc or 0.0, free, settings.tolerance)
     if math.isinf(found.khat_median or 0.0):  # too few chains for a tail
         found = replace(found, khat_median=None, khat_above=None)
+    verdict = judge_chains(seen, settings.K, course.T)
     return replace(
         found,
         method="ais",
         proposal=settings.proposal,
         decodes=course.decodes(D) + ELBO_DRAWS,
-        verdict=judge_chains(seen, settings.K, course.T),
+        verdict=verdict,
+        interval=interval(found.log_px, remainder(climb)) if verdict.resolved else None,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from elbo_cli.bounds.average import average
 from elbo_cli.errors import RunError
 from elbo_cli.gap.settings import Settings
-from elbo_cli.records import Certificate, Estimate, GapFindings, GapRow, Verdict
+from elbo_cli.records import Certificate, Estimate, GapFindings, GapRow, Interval, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ def findings(found: Found, rule: str, settings: Settings) -> GapFindings:
     error = found.error.mean().item()
     log_px, elbo, gap = _estimate(found.log_px), _estimate(found.elbo, found.se), _estimate(found.gap, found.se)
     least = None if found.least_gap.isnan().any() else found.least_gap
+    verdict = _verdict(found, rule, settings.tolerance)
     return GapFindings(
         examples=len(found.log_px),
         samples=0,
@@ -81,9 +82,10 @@ def findings(found: Found, rule: str, settings: Settings) -> GapFindings:
         log_px=log_px,
         gap=gap,
         certified=_certificate(log_px, gap, error, settings.delta),
+        interval=Interval(log_px.mean - error, log_px.mean + error) if verdict.resolved else None,
         method="exact",
         decodes=round(found.decodes.mean().item()),
-        verdict=_verdict(found, rule, settings.tolerance),
+        verdict=verdict,
         rows=_rows(found),
         error=error,
         approximation_gap=None if least is None else _estimate(least),

@@ -263,7 +263,9 @@ def test_the_verdict_on_models(name: str, start: str, T: int, resolved: bool) ->
     x = model.data(32)
     found = anneal(model, x, temperatures=T, proposal=start)
     assert found.verdict.resolved is resolved, found.verdict
-    if resolved:
+    assert (found.interval is not None) is resolved
+    if found.interval is not None:
+        assert found.interval.low < found.log_px.mean < found.interval.high
         assert abs(found.log_px.mean - model.log_px(x).mean().item()) < 0.05
 
 

@@ -32,7 +32,7 @@ from elbo_cli.gap.exact.method import applies, exact
 from elbo_cli.gap.importance import importance
 from elbo_cli.gap.settings import Settings
 from elbo_cli.models.vae import VAE
-from elbo_cli.records import GapFindings, GapRow
+from elbo_cli.records import GapFindings, GapRow, Interval
 from elbo_cli.training.loop import fit
 from tests.gap.exact.test_closed_form import density, linear_vae
 from tests.oracles import (
@@ -293,6 +293,7 @@ def test_the_record_says_what_is_exact_about_it(truth: GapFindings) -> None:
     assert truth.gap.mean == pytest.approx(truth.log_px.mean - truth.elbo.mean)
     assert truth.error is not None
     assert truth.certified.log_px_at_least == truth.log_px.mean - truth.error
+    assert truth.interval == Interval(truth.log_px.mean - truth.error, truth.log_px.mean + truth.error)
     assert truth.certified.gap_at_least == pytest.approx(truth.gap.mean - truth.error)
 
 

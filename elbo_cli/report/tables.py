@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elbo_cli.errors import printable
-from elbo_cli.records import CurvePoint, Estimate, Evaluation, GapFindings
+from elbo_cli.records import CurvePoint, Estimate, Evaluation, GapFindings, Interval
 
 COLOURS = {"resolved": "bold green", "partial": "bold yellow", "unresolved": "bold red"}
 BAR = 46  # characters of the bar between ELBO and log p(x)
@@ -174,7 +174,7 @@ def gap_json(found: GapFindings) -> dict[str, Any]:
         "log_px": asdict(found.log_px),
         "gap": asdict(found.gap),
         "certified": asdict(found.certified),
-        "interval": None if found.interval is None else asdict(found.interval),
+        "interval": asdict(found.interval or Interval(math.nan, math.nan)),
         "curve": [asdict(point) for point in found.curve],
         "rho": found.rho,
         "remainder": found.remainder,

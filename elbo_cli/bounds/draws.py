@@ -1,5 +1,6 @@
 """The waist of the house: a latent-variable model is three distributions, and draws are all that a bound may see."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -28,8 +29,11 @@ class LatentVariableModel(Protocol):
 class Quick(Protocol):
     """A model that knows a quicker way to log p(x | z) than through the distribution p(x | z)."""
 
-    def log_px_z(self, x: Tensor, z: Tensor) -> Tensor:
-        """What `likelihood(z).log_prob(x)` is, [K, N], for x [N, ...] and z [K, N, D]."""
+    def log_likelihood(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """What `likelihood(z).log_prob(x)` is, [K, N], for x [N, ...], as a function of z [K, N, D].
+
+        What needs no z is done once: no weight may change while the function is in use.
+        """
         ...
 
 
@@ -50,10 +54,16 @@ class Draws:
         return self.log_px_z.double() + self.log_pz.double() - self.log_qz_x.double()
 
 
+def log_likelihood(model: LatentVariableModel, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """log p(x | z), [K, N], of data x [N, ...] as a function of z [K, N, D]: for a z after another."""
+    if isinstance(model, Quick):
+        return model.log_likelihood(x)
+    return lambda z: model.likelihood(z).log_prob(x)
+
+
 def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """log p(x | z) and log p(z), each [K, N], for x [N, ...] and z [K, N, D]."""
-    log_px_z = model.log_px_z(x, z) if isinstance(model, Quick) else model.likelihood(z).log_prob(x)
-    return log_px_z, model.prior().log_prob(z)
+    return log_likelihood(model, x)(z), model.prior().log_prob(z)
 
 
 def weigh(model: LatentVariableModel, x: Tensor, z: Tensor, log_qz_x: Tensor) -> Draws:

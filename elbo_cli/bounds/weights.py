@@ -12,7 +12,7 @@ from elbo_cli.bounds.jackknife import EXACT, jackknife
 from elbo_cli.bounds.moments import PowerSums
 from elbo_cli.bounds.pareto import khat, tail_size
 
-PIECE = 256  # draws digested together, wherever the tiles were cut: so the answer does not depend on the cut
+PIECE = 2048  # draws digested together, wherever the tiles were cut: so the answer does not depend on the cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class WeightStream:
     """Takes the log-weights of K draws for each of N data, tile by tile; K is fixed beforehand.
 
     Memory is O(N sqrt K) for the largest weights and O(N log K) for the curve. Everything is summed in float64 on the
-    CPU, in pieces of 256 draws in the order of the draws, so the summary is the same to the last bit however the tiles
-    were cut. The tiles' order is the draws' order: it decides only which blocks the curve is made of.
+    CPU, in pieces of 2,048 draws in the order of the draws, so the summary is the same to the last bit however the
+    tiles were cut. The tiles' order is the draws' order: it decides only which blocks the curve is made of.
     """
 
     def __init__(self, K: int, N: int) -> None:
@@ -53,7 +53,7 @@ class WeightStream:
         self.K, self.N = K, N
         self.seen = 0
         self._keep = min(K, max(tail_size(K) + 1, EXACT))
-        self._piece = torch.empty(0, N, dtype=torch.float64)  # waits until there are 256
+        self._waiting: list[Tensor] = []  # tiles, until there is a piece of them
         self._largest = torch.empty(0, N, dtype=torch.float64)  # [<= keep, N], descending
         self._rest = PowerSums.empty(N)  # of all that are not among the largest
         self._curve = CurveStream(K, N)
@@ -69,13 +69,14 @@ class WeightStream:
         log_w = log_w.detach().cpu().double()
         self._refuse(log_w)
         self.seen += len(log_w)
-        waiting = torch.cat((self._piece, log_w))
-        full = len(waiting) // PIECE * PIECE
-        for start in range(0, full, PIECE):
-            self._digest(waiting[start : start + PIECE])
-        self._piece = waiting[full:].clone()  # a view would keep the whole tile alive
-        if self.seen == self.K and len(self._piece):
-            self._digest(self._piece)
+        self._waiting.append(log_w)
+        if self.seen == self.K or sum(map(len, self._waiting)) >= PIECE:
+            for piece in torch.split(torch.cat(self._waiting), PIECE):
+                self._waiting = []
+                if len(piece) == PIECE or self.seen == self.K:
+                    self._digest(piece)
+                else:
+                    self._waiting = [piece.clone()]  # a view would keep all of the pieces alive
 
     def _refuse(self, log_w: Tensor) -> None:
         bad = ~(log_w < torch.inf)  # nan compares false
@@ -86,7 +87,7 @@ class WeightStream:
     def _digest(self, piece: Tensor) -> None:
         self._curve.add(piece)
         ranked = torch.cat((self._largest, piece)).sort(0, descending=True).values
-        self._largest = ranked[: self._keep]
+        self._largest = ranked[: self._keep].clone()
         self._rest = self._rest.plus(ranked[self._keep :])
 
     def summary(self) -> WeightSummary:

@@ -1,14 +1,15 @@
-"""Importance sampling in tiles: a fixed block of data by a fixed block of draws, each with noise of its own."""
+"""Importance sampling in tiles, a block of data by some draws, with noise that is each datum's own."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from elbo_cli.bounds.draws import Draws, LatentVariableModel, weigh
+from elbo_cli.bounds.draws import Draws, LatentVariableModel, log_likelihood
 from elbo_cli.bounds.weights import WeightStream, WeightSummary
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, choose
@@ -18,6 +19,7 @@ from elbo_cli.gap.proposals.laplace import draws_nothing
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
+from elbo_cli.gap.streams import Streams
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import abreast, noise, ranks
@@ -36,26 +38,25 @@ class Plan:
     device: torch.device = CPU
 
 
-def weigh_block(model: LatentVariableModel, x: Tensor, index: Tensor, number: int, plan: Plan) -> Weighed:
-    """The weights of a block of data; its noise depends on the seed and the block's number alone.
+def weigh_block(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> Weighed:
+    """The weights of a block of data; the noise of each depends on the seed and its place in the split alone.
 
     Args:
         model: the three distributions.
         x: the block's data, [n, ...], n <= DATA_TILE.
-        index: which data of the split they are, [n].
-        number: the block's number, of the noise.
+        job: which data of the split they are.
         plan: K, proposal, seed.
 
     Raises:
         RunError: a log-weight is NaN or +inf; the sentence names the datum.
     """
-    qz_x, mixture = proposed(model, x, number, plan)
-    with naming(index):
-        proposal = summarise(model, x, mixture, plan.K, plan, number, "draws")
+    qz_x, mixture = proposed(model, x, job.number, plan)
+    with naming(job.index):
+        proposal = summarise(model, x, mixture, plan.K, plan, job, "draws")
         if plan.proposal.recipe is posterior:
-            return Weighed(index, proposal, proposal)
+            return Weighed(job.index, proposal, proposal)
         own = Mixture(posterior(model, x, qz_x))
-        return Weighed(index, proposal, summarise(model, x, own, min(plan.K, ELBO_DRAWS), plan, number, "elbo"))
+        return Weighed(job.index, proposal, summarise(model, x, own, min(plan.K, ELBO_DRAWS), plan, job, "elbo"))
 
 
 def proposed(model: LatentVariableModel, x: Tensor, number: int, plan: Plan) -> tuple[Distribution, Mixture]:
@@ -84,37 +85,54 @@ def naming(index: Tensor) -> Iterator[None]:
 
 
 def summarise(
-    model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, number: int, name: str
+    model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, job: Job, name: str
 ) -> WeightSummary:
     """The summary of K draws of a mixture for a block's data x [n, ...]; see `weigh_tiles`."""
     stream = WeightStream(K, len(x))
-    for log_w in weigh_tiles(model, x, mixture, K, plan, number, name):
+    for log_w in weigh_tiles(model, x, mixture, K, plan, job, name):
         stream.add(log_w)
     return stream.summary()
 
 
 @torch.no_grad()
 def weigh_tiles(
-    model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, number: int, name: str
+    model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, job: Job, name: str
 ) -> Iterator[Tensor]:
-    """log w of K draws, [<= DRAW_TILE, n] at a time; each tile's noise is its own, by block, name and first draw."""
-    for first in range(0, K, DRAW_TILE):
-        last = min(first + DRAW_TILE, K)
-        with noise(plan.seed, "gap", number, name, first, device=plan.device):
-            z = mixture.sample(last - first, len(x))
-        yield log_weights(model, x, z, mixture, plan.rows)
+    """log w of K draws, in the order of the draws, [k, n] at a time: as many tiles as `plan.rows` has room for."""
+    weigh = weigher(model, x, mixture, plan.rows)
+    together = max(1, plan.rows // (DRAW_TILE * len(x)))
+    tiles = tiles_of_draws(mixture, K, plan, job, name)
+    while pieces := list(islice(tiles, together)):
+        yield weigh(torch.cat(pieces) if len(pieces) > 1 else pieces[0])
 
 
-def log_weights(
-    model: LatentVariableModel, x: Tensor, z: Tensor, proposal: Mixture | Distribution, rows: int
-) -> Tensor:
-    """log w = log p(x, z) - log q(z), [K, N], decoding at most about `rows` rows at a time."""
-    pieces = torch.split(z, max(1, rows // len(x)))
-    return torch.cat([_weighed(model, x, piece, proposal).log_w for piece in pieces])
+def tiles_of_draws(mixture: Mixture, K: int, plan: Plan, job: Job, name: str) -> Iterator[Tensor]:
+    """K draws of a mixture for each datum of a block, [<= DRAW_TILE, n, D] at a time.
+
+    Each datum has noise of its own (`Streams`). Of a family that is not known as a function of noise, the block is
+    drawn together, and each tile's noise is its own, by block, name and first draw.
+    """
+    made, sizes = mixture.from_noise(), [min(DRAW_TILE, K - first) for first in range(0, K, DRAW_TILE)]
+    if made is not None:
+        yield from map(Streams(plan.seed, name, job.index, made).draw, sizes)
+        return
+    for number, size in enumerate(sizes):
+        with noise(plan.seed, "gap", job.number, name, number * DRAW_TILE, device=plan.device):
+            z = mixture.sample(size, len(job.index))
+        yield z
 
 
-def _weighed(model: LatentVariableModel, x: Tensor, z: Tensor, proposal: Mixture | Distribution) -> Draws:
-    return weigh(model, x, z, proposal.log_prob(z))
+def weigher(
+    model: LatentVariableModel, x: Tensor, proposal: Mixture | Distribution, rows: int
+) -> Callable[[Tensor], Tensor]:
+    """log w = log p(x, z) - log q(z), [K, N] float64, of z [K, N, D], decoding at most about `rows` rows at a time."""
+    log_px, log_pz = log_likelihood(model, x), model.prior().log_prob
+
+    def weigh(z: Tensor) -> Tensor:
+        pieces = torch.split(z, max(1, rows // len(x)))
+        return torch.cat([Draws(z, log_px(z), log_pz(z), proposal.log_prob(z)).log_w for z in pieces])
+
+    return weigh
 
 
 def importance(model: LatentVariableModel, split: Split, settings: Settings) -> Generator[Tick, None, GapFindings]:
@@ -150,7 +168,7 @@ def weigh_jobs(
     """The weights of each job's data, several jobs at a time where the model is one that allows it."""
 
     def weigh(job: Job) -> Weighed:
-        return weigh_block(model, split.batch(job.index), job.index, job.number, plan(job))
+        return weigh_block(model, split.batch(job.index), job, plan(job))
 
     return abreast(weigh, jobs, workers(model, split.device))
 

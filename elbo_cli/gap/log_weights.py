@@ -8,7 +8,7 @@ from torch import Tensor
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.gap.importance import plan_of, proposed, weigh_tiles
-from elbo_cli.gap.jobs import blocks
+from elbo_cli.gap.jobs import Job, blocks
 from elbo_cli.gap.settings import Settings
 
 
@@ -28,7 +28,7 @@ def blocks_of_log_weights(
     """
     plan = plan_of(settings)
     for number, index in enumerate(blocks(len(split))):
-        x = split.batch(index)
+        x, job = split.batch(index), Job(number, plan.K, index)
         _, mixture = proposed(model, x, number, plan)
-        tiles = weigh_tiles(model, x, mixture, plan.K, plan, number, "draws")
+        tiles = weigh_tiles(model, x, mixture, plan.K, plan, job, "draws")
         yield index, torch.cat([log_w.cpu().double() for log_w in tiles])

@@ -12,6 +12,7 @@ from elbo_cli.gap.annealing.prospect import Prospect, floor, prospects
 from elbo_cli.gap.annealing.to_tolerance import to_the_end
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import Plan, latent_size, weigh_block
+from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.gap.tolerance import AIM, MOST, PILOT, ROUNDS, Need, to_tolerance
@@ -47,7 +48,8 @@ def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settin
     proposal = PROPOSALS[name]
     plan = Plan(PILOT, proposal, derive(settings.seed, "trial", name), settings.rows, settings.device)
     blocks = torch.split(torch.arange(min(TRIED, len(split))), DATA_TILE)
-    weighed = [weigh_block(model, split.batch(index), index, n, plan) for n, index in enumerate(blocks)]
+    jobs = [Job(n, PILOT, index) for n, index in enumerate(blocks)]
+    weighed = [weigh_block(model, split.batch(job.index), job, plan) for job in jobs]
     K = max(_predicted(weighed, len(split), settings.tolerance), _shown(weighed))
     return Trial(name, _cost(proposal, K, weighed, latent_size(model)))
 

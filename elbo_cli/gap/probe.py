@@ -48,7 +48,7 @@ class Probe:
         n = min(self.examples, len(self.split))
         jobs = [Job(number, self.samples, index) for number, index in enumerate(blocks(n))]
         mine = jobs[ranks().strided]
-        own = [weigh_block(self.model, self.split.batch(job.index), job.index, job.number, plan) for job in mine]
+        own = [weigh_block(self.model, self.split.batch(job.index), job, plan) for job in mine]
         weighed = exchanged(own, jobs, alike=False)
         log_px = torch.cat([w.proposal.log_px for w in weighed]).mean().item()
         return Probed(log_px, log_px - torch.cat([w.own.elbo for w in weighed]).mean().item())

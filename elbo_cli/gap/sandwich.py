@@ -15,10 +15,11 @@ from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.annealing.ais import counted, frozen
 from elbo_cli.gap.annealing.annealer import Course, prepare
 from elbo_cli.gap.annealing.starts import STARTS
-from elbo_cli.gap.importance import Plan, latent_size, log_weights, naming, weigh_tiles
+from elbo_cli.gap.importance import Plan, latent_size, naming, weigh_tiles, weigher
+from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS
-from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
+from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.records import Estimate, SandwichFindings, Tick
 from elbo_cli.runtime import noise
 
@@ -30,6 +31,11 @@ class Simulated:
     number: int  # of the block, of the noise
     z: Tensor  # [n, D]
     x: Tensor  # [n, ...], float32 as data are
+
+    @property
+    def index(self) -> Tensor:
+        """Which of all simulated data they are, [n]."""
+        return torch.arange(len(self.x)) + self.number * DATA_TILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +132,16 @@ def _by_importance(settings: Settings, D: int) -> Way:
         x, n = data.x, len(data.x)
         with torch.no_grad(), noise(plan.seed, "sandwich", data.number, "proposal", device=plan.device):
             mixture = Mixture(proposal(model, x, model.posterior(x)))
-        stream = WeightStream(plan.K, n)
-        for log_w in weigh_tiles(model, x, mixture, plan.K, plan, data.number, "sandwich"):
+        stream, job = WeightStream(plan.K, n), Job(data.number, plan.K, data.index)
+        for log_w in weigh_tiles(model, x, mixture, plan.K, plan, job, "sandwich"):
             stream.add(log_w)
-            yield
         with torch.no_grad():
-            exact = log_weights(model, x, data.z.unsqueeze(0), mixture, plan.rows).squeeze(0).cpu()
+            exact = weigher(model, x, mixture, plan.rows)(data.z.unsqueeze(0)).squeeze(0).cpu()
         weights = stream.summary()
+        yield
         return Bounds(weights.log_px, weights.se_log_px, with_exact(weights.log_px, exact, plan.K + 1))
 
-    return Way(bound, -(-plan.K // DRAW_TILE), proposal.decodes(D) + plan.K + 1)
+    return Way(bound, 1, proposal.decodes(D) + plan.K + 1)
 
 
 def _by_annealing(settings: Settings, D: int) -> Way:

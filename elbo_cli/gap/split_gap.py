@@ -14,6 +14,7 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.importance import Plan, naming, summarise, weigh_tiles
+from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.mixture import Component, Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined, inflated, refine_all
@@ -128,19 +129,20 @@ def _measure(
     model: LatentVariableModel, x: Tensor, index: Tensor, number: int, families: Sequence[str], settings: Settings
 ) -> Block:
     plan = Plan(settings.K, PROPOSALS["auto"], settings.seed, settings.rows, settings.device)
+    job = Job(number, settings.K, index)
     with noise(settings.seed, "split", number, device=settings.device):
         qz_x = model.posterior(x)
     own, *others = dict.fromkeys((family_of(model, qz_x), "full", *families))
     refined = refine_all(model, x, qz_x, (own, *others), seed=derive(settings.seed, "split", number))
 
     def log_w(q: Distribution) -> Tensor:  # [DRAWS, n]; "elbo" seeds the same noise for each q
-        tiles = weigh_tiles(model, x, Mixture((Component(q, 1.0),)), DRAWS, plan, number, "elbo")
+        tiles = weigh_tiles(model, x, Mixture((Component(q, 1.0),)), DRAWS, plan, job, "elbo")
         return torch.cat(list(tiles)).cpu()
 
     with naming(index):
         amortised, best = log_w(qz_x), {family: log_w(refined[family].distribution) for family in (own, *others)}
         summaries = [_summary(draws) for draws in (amortised, *best.values())]
-        log_px = summarise(model, x, around(refined["full"], qz_x, model.prior()), settings.K, plan, number, "draws")
+        log_px = summarise(model, x, around(refined["full"], qz_x, model.prior()), settings.K, plan, job, "draws")
     shared = refined["full"].decodes
     return Block(
         own=own,

@@ -56,23 +56,27 @@ def folded(layers: Sequence[Layer]) -> tuple[Folded, ...]:
     return (*done, Folded(weight, bias, None))
 
 
-def log_px_z(layers: Sequence[Layer], x: Tensor, z: Tensor, exact: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """log p(x | z) in nats, [K, N].
+def log_likelihood(
+    layers: Sequence[Layer], x: Tensor, exact: Callable[[Tensor, Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """log p(x | z) in nats, [K, N], of x [N, ...] as a function of z [K, N, D]: the decoder is folded once.
 
     Args:
         layers: of the decoder, whose last outputs are the logits of the pixels.
         x: pixels in {0, 1}, [N, ...].
-        z: [K, N, D].
         exact: log p(x | z) [M] for rows x [M, ...] and z [M, D] of which a product left the range of its type.
     """
     net = folded(layers)
-    s = torch.nn.functional.pad(1 - 2 * x.flatten(1).to(z.dtype), (0, len(net[-1].bias) - x[0].numel()), value=1.0)
-    pieces = [_piece(net, s, piece) for piece in torch.split(z, max(1, ROWS // len(x)))]
-    log_p = torch.cat(pieces)
-    for lost in torch.split((~log_p.isfinite()).nonzero(), ROWS):
-        k, n = lost.unbind(1)
-        log_p[k, n] = exact(x[n], z[k, n])
-    return log_p
+    s = torch.nn.functional.pad(1 - 2 * x.flatten(1).to(net[-1].bias.dtype), (0, -x[0].numel() % GROUP), value=1.0)
+
+    def log_px_z(z: Tensor) -> Tensor:
+        log_p = torch.cat([_piece(net, s, piece) for piece in torch.split(z, max(1, ROWS // len(x)))])
+        for lost in torch.split((~log_p.isfinite()).nonzero(), ROWS):
+            k, n = lost.unbind(1)
+            log_p[k, n] = exact(x[n], z[k, n])
+        return log_p
+
+    return log_px_z
 
 
 def _piece(net: Sequence[Folded], s: Tensor, z: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class Chain(Distribution):
         for link in self.links:
             layers.append(link(parts[-1]))
             parts.append(_drawn(layers[-1], torch.Size()))
-        z = self._joined(parts)
+        z = self.joined(parts)
         self._kept = Kept(z, layers, parts, torch.is_grad_enabled())
         return z
 
@@ -103,9 +103,10 @@ class Chain(Distribution):
             q = link(parent)
             means.append(mean_of(q, 1).mean(0))
             parent = q.sample()
-        return self._joined(means)
+        return self.joined(means)
 
-    def _joined(self, parts: list[Tensor]) -> Tensor:
+    def joined(self, parts: list[Tensor]) -> Tensor:
+        """The event, from the layers' latents in the order of drawing."""
         return torch.cat(parts[::-1] if self.downwards else parts, dim=-1)
 
 

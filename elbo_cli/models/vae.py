@@ -1,5 +1,7 @@
 """The variational autoencoder: an encoder, a decoder and three families, behind the three methods of the waist."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -33,12 +35,12 @@ class VAE(nn.Module):
         """p(x | z) for z [..., D], batch [...], event the shape of a datum."""
         return self.visible.distribution(self.decoder(z))
 
-    def log_px_z(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x | z), [K, N], for x [N, ...] and z [K, N, D]: by the quickest way where no gradient is asked for."""
+    def log_likelihood(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """log p(x | z), [K, N], of x [N, ...] at z [K, N, D]: by the quickest way where no gradient is asked for."""
         layers = None if torch.is_grad_enabled() else plain_layers(self.decoder)
         if layers is None or type(self.visible) is not Bernoulli:  # a heir of it has a density of its own
-            return self.likelihood(z).log_prob(x)
-        return binary.log_px_z(layers, x, z, lambda x, z: self.likelihood(z).log_prob(x))
+            return lambda z: self.likelihood(z).log_prob(x)
+        return binary.log_likelihood(layers, x, lambda x, z: self.likelihood(z).log_prob(x))
 
     def eta_layers(self) -> tuple[Layer, ...] | None:
         """The decoder's layers, where they are plain and give the coordinates of Fisher's information themselves."""

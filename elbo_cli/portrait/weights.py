@@ -7,6 +7,7 @@ import torch
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.gap.importance import Plan, weigh_tiles
+from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
@@ -48,4 +49,5 @@ def _weigh(model: LatentVariableModel, split: Split, index: list[int], name: str
     plan = Plan(settings.K, PROPOSALS[name], seed, settings.rows, settings.device)
     with torch.enable_grad(), noise(seed, name, device=settings.device):
         mixture = Mixture(plan.proposal(model, x, model.posterior(x)))
-    return array(torch.cat(list(weigh_tiles(model, x, mixture, settings.K, plan, 0, name))))
+    job = Job(0, settings.K, torch.tensor(index))
+    return array(torch.cat(list(weigh_tiles(model, x, mixture, settings.K, plan, job, name))))

@@ -68,7 +68,7 @@ def test_the_jackknife_of_weights_too_many_to_leave_out_one_by_one_is_off_by_les
     assert abs(error) < 1e-10
 
 
-@pytest.mark.parametrize("K", [1, 3, 4, 63, 64, 100, 1024, 1500])
+@pytest.mark.parametrize("K", [1, 3, 4, 63, 64, 100, 1024, 5000])
 def test_the_curve_is_the_mean_over_disjoint_blocks(K: int) -> None:
     log_w = normal_log_weights(K, 2, 2.0) - 90
     summary = summarise(log_w, cut=37)
@@ -85,8 +85,8 @@ def test_the_curve_is_the_mean_over_disjoint_blocks(K: int) -> None:
     assert torch.equal(summary.curve[-1], summary.log_px)
 
 
-@pytest.mark.parametrize("K", [1, 5, 256, 777, 1024])
-@pytest.mark.parametrize("cut", [1, 7, 64, 255, 257, 2000])
+@pytest.mark.parametrize("K", [1, 5, 256, 777, 1024, 5000])
+@pytest.mark.parametrize("cut", [7, 64, 255, 257, 2000, 2048])
 def test_the_summary_is_the_same_to_the_last_bit_however_the_tiles_are_cut(K: int, cut: int) -> None:
     log_w = (normal_log_weights(K, 4, 3.0) - 90).float()  # as a network gives them
     log_w[K // 2, 0] = -torch.inf
@@ -191,7 +191,7 @@ def test_the_bound_is_over_the_draws_that_came_or_there_is_none() -> None:
 
 
 def test_memory_does_not_grow_with_the_draws() -> None:
-    K, N = 2**16, 4
+    K, N = 2**17, 4
     stream = WeightStream(K, N)
     for seed in range(4):
         stream.add(normal_log_weights(K // 4 - 1, N, 1.0, seed))

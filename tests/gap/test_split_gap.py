@@ -14,6 +14,7 @@ from elbo_cli import runtime
 from elbo_cli.columns import titles
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.gap import split_gap as room
+from elbo_cli.gap import streams
 from elbo_cli.gap.importance import importance
 from elbo_cli.gap.proposals import refine
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined
@@ -190,18 +191,20 @@ def test_the_elbo_of_a_refined_q_is_measured_on_draws_that_its_search_never_saw(
 
 
 def test_no_seed_of_the_measurement_is_one_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    seeds: list[int] = []
+    searched: list[int] = []
+    measured: list[int] = []
 
-    def spy(seed: int, *path: str | int) -> int:
-        seeds.append(derive(seed, *path))
-        return seeds[-1]
+    def spy(seeds: list[int]) -> Callable[..., int]:
+        return lambda seed, *path: seeds.append(derive(seed, *path)) or seeds[-1]
 
-    monkeypatch.setattr(runtime, "derive", spy)
+    monkeypatch.setattr(runtime, "derive", spy(searched))
+    monkeypatch.setattr(streams, "derive", spy(measured))
     model = TwoLatentMLP()
-    found = split(model, model.data(33).float(), K=64)
-    thrice = [seed for seed in set(seeds) if seeds.count(seed) == 3]  # for q, q* and the full normal
-    assert len(thrice) == 2 * found.draws / 64  # two blocks of data, in tiles of 64 draws
-    assert {seeds.count(seed) for seed in set(seeds)} == {1, 3}
+    split(model, model.data(33).float(), K=64)
+    assert searched
+    assert not set(searched) & set(measured)
+    # in each of two blocks: one for log p(x), one that q, q* and the full normal share
+    assert sorted(measured.count(seed) for seed in set(measured)) == [2, 6]
 
 
 def test_the_halves_carry_the_errors_that_repeats_show() -> None:
@@ -222,13 +225,13 @@ def test_common_draws_make_the_amortisation_gap_surer_than_its_two_elbos() -> No
 
 
 def test_the_elbo_is_that_of_the_measurement_without_the_split() -> None:
-    """The first draws of q are the same, so the two reports agree beyond their error bars."""
+    """The first draws of q are the same, and the split takes more of them."""
     model = LINEAR["50 latents"]()
     data = split_of(model.data(33))
     plain = finished(importance(model, data, Settings(K=DRAWS)))
     found = finished(split_gap(model, data, Settings(K=DRAWS), ()))
     assert plain.elbo.se_mc is not None
-    assert abs(plain.elbo.mean - found.gap.elbo.mean) < plain.elbo.se_mc
+    assert abs(plain.elbo.mean - found.gap.elbo.mean) < 3 * plain.elbo.se_mc
     assert abs(plain.elbo.mean - found.gap.elbo.mean) > 0 or plain.elbo == found.gap.elbo
 
 

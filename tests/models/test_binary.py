@@ -44,7 +44,7 @@ def quickly(model: Flat, x: Tensor, z: Tensor) -> Tensor:
         return torch.nn.functional.logsigmoid((2 * x - 1) * model(z)).flatten(-3).sum(-1)
 
     with torch.no_grad():
-        return binary.log_px_z(layers, x, z, exact)
+        return binary.log_likelihood(layers, x, exact)(z)
 
 
 def pixels(N: int) -> Tensor:
@@ -93,7 +93,7 @@ def test_rows_beyond_the_range_are_the_ones_computed_again() -> None:
 
     assert layers is not None
     with torch.no_grad():
-        found = binary.log_px_z(layers, x, torch.randn(400, 4, D), exact)
+        found = binary.log_likelihood(layers, x, exact)(torch.randn(400, 4, D))
     assert 0 < sum(seen) < found.numel()
     assert max(seen) <= binary.ROWS
     assert int((found == -1).sum()) == sum(seen)
@@ -128,8 +128,8 @@ def test_a_model_takes_it_where_it_applies_and_no_gradient_is_asked_for(
     x, z = torch.randint(0, 2, (5, *model.visible.shape)).float(), torch.randn(9, 5, 3)
     assert isinstance(model, Quick)
     taken: list[int] = []
-    quick = binary.log_px_z
-    monkeypatch.setattr(binary, "log_px_z", lambda *a: taken.append(1) or quick(*a))
+    quick = binary.log_likelihood
+    monkeypatch.setattr(binary, "log_likelihood", lambda *a: taken.append(1) or quick(*a))
     with torch.no_grad():
         plain = model.likelihood(z).log_prob(x)
         torch.testing.assert_close(log_joint(model, x, z)[0], plain, rtol=1e-5, atol=1e-4)

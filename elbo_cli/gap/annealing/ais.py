@@ -116,13 +116,13 @@ def _weighed(
             with naming(job.index):
                 annealer = yield from prepare(model, x, job.number, course)
                 chains = yield from annealer.forwards()
-                own = _own(model, x, job.number, course.plan)
+                own = _own(model, x, job, course.plan)
             weighed.append(Weighed(job.index, annealer.summary(chains), own))
     return weighed
 
 
-def _own(model: LatentVariableModel, x: Tensor, number: int, plan: Plan) -> WeightSummary:
+def _own(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> WeightSummary:
     """The weights of q's own draws, for the ELBO: those that importance sampling takes for it."""
     with torch.no_grad():
         q = Mixture(posterior(model, x, model.posterior(x)))
-    return summarise(model, x, q, ELBO_DRAWS, plan, number, "elbo")
+    return summarise(model, x, q, ELBO_DRAWS, plan, job, "elbo")

@@ -33,9 +33,9 @@ class Block:
         """The same with another G."""
         return Block.of(self.P, information, self.latents)
 
-    def keep(self, latents: Tensor) -> "Block":
+    def keep(self, felt: "Felt") -> "Block":
         """The same with G on some of its latents alone."""
-        return Block.of(self.P, _part(self.information, latents), self.latents[latents])
+        return Block.of(self.P, felt.only(_part(self.information, felt.latents)), self.latents[felt.latents])
 
     def where(self, mine: Tensor, other: "Block") -> "Block":
         """The same for the data where `mine` [N] holds, and the other for the rest."""
@@ -70,12 +70,26 @@ class Block:
         return root
 
 
-def felt(block: Block, prior: Distribution) -> Tensor:
-    """Which latents [A] the likelihood says something of, for any datum; all for a prior that ties latents together."""
-    own = block.rest
-    excess = block.information.diagonal(dim1=-2, dim2=-1) / own
-    apart = isinstance(prior, Independent) and isinstance(prior.base_dist, Normal)
-    return ((excess.amax(0) > FELT) | (not apart)).nonzero().squeeze(-1)
+@dataclass(frozen=True, slots=True)
+class Felt:
+    """Which latents the likelihood says something of."""
+
+    latents: Tensor  # [A], that some datum of the block feels: they are computed for all
+    pairs: Tensor  # [N, A, A], of those that the datum feels itself: the rest is dropped, so that company is no matter
+
+    @classmethod
+    def of(cls, block: Block, prior: Distribution) -> "Felt":
+        """By the information of a block on all latents; all of them for a prior that ties latents together."""
+        excess = block.information.diagonal(dim1=-2, dim2=-1) / block.rest
+        apart = isinstance(prior, Independent) and isinstance(prior.base_dist, Normal)
+        mine = (excess > FELT) | (not apart)
+        latents = mine.any(0).nonzero().squeeze(-1)
+        own = mine[:, latents]
+        return cls(latents, own.unsqueeze(-1) & own.unsqueeze(-2))
+
+    def only(self, information: Tensor) -> Tensor:
+        """Information [N, A, A] on each datum's own latents."""
+        return information.masked_fill(~self.pairs, 0.0)
 
 
 def cholesky(precision: Tensor) -> Tensor:

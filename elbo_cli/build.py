@@ -130,6 +130,7 @@ def _plan(config: configs.Config) -> Plan:
         clip_norm=optim.clip_norm,
         patience=train.patience,
         gap_every=train.gap_every,
+        shuffle_window=train.shuffle_window,
         health=train.health,
     )
 

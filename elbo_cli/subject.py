@@ -12,7 +12,7 @@ from elbo_cli import build, checkpoint, runs
 from elbo_cli import config as configs
 from elbo_cli.bounds.draws import LatentVariableModel, draw
 from elbo_cli.data.arrays import NAMES, whole
-from elbo_cli.data.files import existing
+from elbo_cli.data.series import called, files
 from elbo_cli.data.sources import SOURCES
 from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose, nearest
@@ -25,7 +25,7 @@ KEPT: dict[str, tuple[str, ...]] = {  # what other data share with those that a 
     "mnist": ("binarize", "root"),
     "fashion_mnist": ("binarize", "root"),
     "linear_gaussian": (),
-    "arrays": ("binarize", "scale"),
+    "arrays": ("binarize", "scale", "memory_limit"),
 }
 
 
@@ -114,7 +114,9 @@ def _data(
     if "download" in before:  # a checkpoint may be a stranger's: only who types it asks for the network
         before["download"] = False
     if name == before.get("name"):
-        return build.open_data(_section(before, overrides), seed).split(split).frozen(), before.get("path", name)
+        return build.open_data(_section(before, overrides), seed).split(split).frozen(), called(
+            before.get("path", name)
+        )
     if name in SOURCES and name != "arrays":
         return build.open_data(_section({"name": name} | _kept(before, name), overrides), seed).split(
             split
@@ -133,7 +135,7 @@ def _kept(before: dict[str, Any], data: str) -> dict[str, Any]:
 def _refuse_nothing(data: str) -> None:
     """Insist that there is something at `data`; who mistyped a data set's name is told the names."""
     try:
-        existing(data, "--data")
+        files(data, "--data")
     except UserError as error:
         sets = [name for name in SOURCES if name != "arrays"]
         raise UserError(f"{error}{nearest(data, sets)} The data sets with a name are: {', '.join(sets)}.") from error

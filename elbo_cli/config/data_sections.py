@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from elbo_cli.config.schema import Only
-from elbo_cli.config.values import Count, Positive, Section, Share, Text
+from elbo_cli.config.values import Count, Positive, Section, Share, Text, Texts, Whole
 
 Binarize = Literal["none", "threshold", "fixed", "dynamic"]
 BINARIZE = "pixels to 0 and 1: not at all, at 1/2, drawn once, or drawn at every visit"
@@ -56,12 +56,14 @@ class Arrays(Section):
     """The user's own data."""
 
     name: Literal["arrays"] = Field("arrays", description="your own data, from a file or a folder of images")
-    path: Text | None = Field(
-        None, validate_default=True, description="the data: .npz, .npy, .csv, .parquet, or a folder of images"
+    path: Text | Texts | None = Field(
+        None,
+        validate_default=True,
+        description="the data: a file, a folder of images, or many .npy files (a folder, a pattern, a list)",
     )
     key: Text | None = Field(None, description="the array's name in an .npz; null: the only one in it")
-    valid_path: Text | None = Field(None, description="validation data of their own; null: split off from path")
-    test_path: Text | None = Field(None, description="test data of their own; null: split off from path")
+    valid_path: Text | Texts | None = Field(None, description="validation data of their own; null: split off from path")
+    test_path: Text | Texts | None = Field(None, description="test data of their own; null: split off from path")
     valid: Annotated[Share | Count, Only("valid_path", (None,))] = Field(
         0.1, description="examples split off for validation: a share or a number"
     )
@@ -70,10 +72,13 @@ class Arrays(Section):
     )
     scale: Literal["auto"] | Positive = Field("auto", description="what values are divided by; auto: 255 for bytes")
     binarize: Binarize = Field("none", description=BINARIZE)
+    memory_limit: Whole = Field(
+        2 * 2**30, description="bytes: a larger .npy is read row by row as needed, another file refused"
+    )
 
     @field_validator("path")
     @classmethod
-    def _path_is_given(cls, value: str | None) -> str | None:
+    def _path_is_given(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         if value is None:
             raise ValueError(
                 "found nothing, and arrays need a file or a folder. Type data.path=FILE, or write it here."

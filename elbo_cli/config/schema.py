@@ -92,7 +92,8 @@ def words(annotation: Any, limits: list[Any] | None = None) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(args)
     if get_origin(annotation) is tuple:
-        return f"{'a list' if args[1] is ... else 'a pair [a, b]'}, each {words(args[0])}"
+        each = words(args[0])
+        return "a list of text" if each == "text" else f"{'a list' if args[1] is ... else 'a pair [a, b]'}, each {each}"
     kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
     return kinds[annotation] + _range(limits)
 

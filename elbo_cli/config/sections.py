@@ -109,6 +109,9 @@ class Train(Section):
 
     epochs: Count = Field(100, description="passes over the training data")
     batch_size: Count = Field(100, description="examples in a step")
+    shuffle_window: Count | None = Field(
+        None, description="examples shuffled together, for data larger than memory; null: all of them"
+    )
     step: Step = Field("auto", description="auto: written out by hand where that applies; plain: always by autograd")
     update: Update = Field(
         "both", description="what a step moves: encoder closes the gap and leaves log p(x), decoder raises log p(x)"

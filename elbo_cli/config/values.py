@@ -13,6 +13,7 @@ Count = Annotated[int, Field(ge=1, le=MOST)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], Strict(False), Field(min_length=1)]
 Latents = Annotated[int, Field(ge=1, le=4096)]
 Layers = Annotated[tuple[Latents, ...], Strict(False), Field(min_length=1)]
 Sizes = Annotated[tuple[Count, ...], Strict(False)]  # a YAML list; its items stay strict

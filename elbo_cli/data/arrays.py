@@ -1,4 +1,4 @@
-"""The user's own data: .npz, .npy, .csv, .parquet or a folder of images."""
+"""The user's own data: .npz, .npy, .csv, .parquet, a folder of images, or many .npy files."""
 
 import math
 from collections.abc import Callable
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elbo_cli.data.checks import as_data, check_values
+from elbo_cli.data.checks import as_data, check_values, exceeds
 from elbo_cli.data.csv_table import read_csv
-from elbo_cli.data.files import existing
 from elbo_cli.data.images import read_images
 from elbo_cli.data.npy import npz_names, read_npy, read_npz
 from elbo_cli.data.parquet_table import read_parquet
 from elbo_cli.data.partition import partition
+from elbo_cli.data.series import Paths, called, files
+from elbo_cli.data.shards import Shards, open_shards
 from elbo_cli.data.split import Dataset, Split, assemble, binarised
 from elbo_cli.errors import UserError
 from elbo_cli.runtime import derive
@@ -30,15 +31,20 @@ NAMES = ("train", "valid", "test")
 class Part:
     """An array that is a split, or that splits are cut from: [N, ...], and what messages call it."""
 
-    values: NDArray[Any]
+    values: NDArray[Any] | Shards
     source: str
+    shards: Shards | None = None  # the files that it was read from, where they are several
+
+    def place(self, row: int) -> str:
+        """Which row of which file that is, where there are several."""
+        return self.shards.place(row) if self.shards else ""
 
 
 def arrays(
-    path: str | Path,
+    path: Paths,
     key: str | None = None,
-    valid_path: str | Path | None = None,
-    test_path: str | Path | None = None,
+    valid_path: Paths | None = None,
+    test_path: Paths | None = None,
     valid: int | float = 0.1,
     test: int | float = 0.1,
     scale: str | float = "auto",
@@ -56,16 +62,18 @@ def arrays(
     the same file, whatever the seed.
 
     Args:
-        path: a .npz, .npy, .csv or .parquet file, or a folder of images.
+        path: a .npz, .npy, .csv or .parquet file, or a folder of images; or many .npy files, by a folder, a pattern or
+            a list, which are the same data as one file of all their rows (see `series.files` for their order).
         key: name of the array in a .npz; not needed where it holds one array, or one called as the split is.
-        valid_path: a file or folder of validation data.
-        test_path: a file or folder of test data.
+        valid_path: validation data of their own, as `path`.
+        test_path: test data of their own, as `path`.
         valid: share for validation where it has to be cut from `path`: a fraction of the data, or how many.
         test: likewise for test.
         scale: what the values are divided by. `auto` is 255 for 8-bit images (uint8 with any value above 1), and 1 for
             all else.
         binarize: a name in `binarize.BINARIZE`; needs x in [0, 1].
-        memory_limit: bytes; a larger .npy is mapped from its file, a larger file of another kind is refused.
+        memory_limit: bytes; of larger .npy files rows are read when they are needed, a larger file of another kind is
+            refused.
         seed: seed of a fixed binarisation.
 
     Raises:
@@ -75,7 +83,7 @@ def arrays(
     parts = _read(path, key, {"valid": valid_path, "test": test_path}, memory_limit)
     divisor = _divisor(scale, parts)
     for name, part in parts.items():
-        check_values(part.values, divisor, part.source, varied=name == "train")
+        check_values(part.values, divisor, part.source, varied=name == "train", place=part.place)
     whole = parts["train"]
     shares = {name: share for name, share in (("test", test), ("valid", valid)) if name not in parts}
     rows = partition(len(whole.values), whole.source, **shares) if shares else {}
@@ -84,7 +92,7 @@ def arrays(
 
 
 def whole(
-    path: str | Path,
+    path: Paths,
     key: str | None = None,
     scale: str | float = "auto",
     binarize: str = "none",
@@ -92,43 +100,57 @@ def whole(
     name: str = "test",
     seed: int = 0,
 ) -> Split:
-    """All data of one file or folder, for measuring: of a .npz with an array called `name`, that array.
+    """All data of a file, a folder or many files, for measuring: of a .npz with an array called `name`, that array.
 
     Args and errors are those of `arrays`; a binarisation at every visit becomes one drawn once.
     """
-    part = _part(existing(path, "--data"), key, name, memory_limit)
+    part = _part(files(path, "--data"), called(path), key, name, memory_limit)
     divisor = _divisor(scale, {name: part})
-    check_values(part.values, divisor, part.source, varied=False)
+    check_values(part.values, divisor, part.source, varied=False, place=part.place)
     once = "fixed" if binarize == "dynamic" else binarize
     return binarised(_split(name, part, None, divisor), once, derive(seed, "binarize", name))
 
 
-def _read(path: str | Path, key: str | None, others: dict[str, str | Path | None], limit: int) -> dict[str, Part]:
-    found = existing(path, "data.path")
-    npz = found.suffix.lower() == ".npz"
+def _read(path: Paths, key: str | None, others: dict[str, Paths | None], limit: int) -> dict[str, Part]:
+    found = files(path, "data.path")
+    npz = len(found) == 1 and found[0].suffix.lower() == ".npz"
     if key is not None and not npz:
-        raise UserError(f"data.key={key} names an array in a .npz file, and {found} is none. Leave data.key out.")
-    parts = {"train": _part(found, key, "train", limit)}
-    beside = npz_names(found) if npz and key is None else []
+        raise UserError(
+            f"data.key={key} names an array in a .npz file, and {called(path)} is none. Leave data.key out."
+        )
+    parts = {"train": _part(found, called(path), key, "train", limit)}
+    beside = npz_names(found[0]) if npz and key is None else []
     for name, other in others.items():
         if other is not None:
-            parts[name] = _part(_another(other, found, name), key, name, limit)
+            parts[name] = _part(_another(other, found, name), called(other), key, name, limit)
         elif {"train", name} <= set(beside):
-            parts[name] = _part(found, name, name, limit)
+            parts[name] = _part(found, called(path), name, name, limit)
     return parts
 
 
-def _another(path: str | Path, train: Path, name: str) -> Path:
-    found = existing(path, f"data.{name}_path")
-    if found.samefile(train):
-        raise UserError(
-            f"data.{name}_path={path} is data.path itself: the model would be judged on what it learnt from. "
-            f"Leave it out, and data.{name} says how much to hold out."
-        )
+def _another(paths: Paths, train: list[Path], name: str) -> list[Path]:
+    found = files(paths, f"data.{name}_path")
+    learnt = {(status.st_dev, status.st_ino) for status in (path.stat() for path in train)}
+    for path in found:
+        if (path.stat().st_dev, path.stat().st_ino) in learnt:
+            itself = "data.path itself" if len(train) == len(found) == 1 else f"{path}, which is in data.path too"
+            raise UserError(
+                f"data.{name}_path={called(paths)} is {itself}: the model would be judged on what it learnt from. "
+                f"Leave it out, and data.{name} says how much to hold out."
+            )
     return found
 
 
-def _part(path: Path, key: str | None, name: str, limit: int) -> Part:
+def _part(paths: list[Path], source: str, key: str | None, name: str, limit: int) -> Part:
+    return _of_one(paths[0], key, name, limit) if len(paths) == 1 else _of_many(paths, source, limit)
+
+
+def _of_many(paths: list[Path], source: str, limit: int) -> Part:
+    shards = open_shards(paths)
+    return Part(shards[:] if shards.nbytes <= limit else shards, source, shards)
+
+
+def _of_one(path: Path, key: str | None, name: str, limit: int) -> Part:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         key = key or _the_array(path, name)
@@ -159,7 +181,7 @@ def _divisor(scale: str | float, parts: dict[str, Part]) -> float:
 
 
 def _auto(parts: dict[str, Part]) -> float:
-    images = {n: part.values.dtype == np.uint8 and int(part.values.max()) > 1 for n, part in parts.items()}
+    images = {n: part.values.dtype == np.uint8 and exceeds(part.values, 1) for n, part in parts.items()}
     if len(set(images.values())) > 1:
         kinds = ", ".join(f"{name} {'is' if image else 'is not'}" for name, image in images.items())
         raise UserError(
@@ -170,7 +192,7 @@ def _auto(parts: dict[str, Part]) -> float:
 
 
 def _split(name: str, part: Part, rows: NDArray[np.int64] | None, scale: float) -> Split:
-    if isinstance(part.values, np.memmap):
+    if isinstance(part.values, np.memmap | Shards):
         return Split(name, part.values, part.source, scale=scale, rows=rows)
     values = part.values if rows is None else part.values[rows]
     dtype = np.uint8 if values.dtype == np.uint8 else np.float32

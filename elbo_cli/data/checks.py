@@ -1,7 +1,7 @@
 """What every array must be before it is data: of a numeric type, one datum per row, not empty, finite, not constant."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,24 @@ from elbo_cli.errors import UserError
 
 CHANNELS = (1, 3, 4)
 CELLS = 2**22  # values looked at together, so that the check of a memory map needs no memory
+
+
+class Rows(Protocol):
+    """What is looked at: an array, or files that are read as one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, ...]."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of every value."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[Any]: ...
 
 
 def as_data(values: NDArray[Any], source: str) -> NDArray[Any]:
@@ -38,7 +56,14 @@ def as_data(values: NDArray[Any], source: str) -> NDArray[Any]:
     return values
 
 
-def check_values(values: NDArray[Any], scale: float, source: str, *, varied: bool) -> None:
+def exceeds(values: Rows, bar: float) -> bool:
+    """Whether any value is above the bar; nothing is read after the first that is."""
+    return any(bool(block.max() > bar) for _, block in _blocks(values))
+
+
+def check_values(
+    values: Rows, scale: float, source: str, *, varied: bool, place: Callable[[int], str] = lambda row: ""
+) -> None:
     """Every x = value / scale is a finite float32, and the data are not all one and the same.
 
     Args:
@@ -46,20 +71,24 @@ def check_values(values: NDArray[Any], scale: float, source: str, *, varied: boo
         scale: x = value / scale.
         source: the file, for messages.
         varied: whether the data must differ from each other, as training data must.
+        place: what messages say of where a row is, beside its number.
 
     Raises:
         UserError: with the row and the place in the datum (from 0) of the first value that is not finite; or the
             value or datum that all are equal to.
     """
     same_datum = same_value = len(values) > 1
+    first = values[:1]
     bytes_only = values.dtype == np.uint8 and scale >= 1  # finite by their type
     for start, block in _blocks(values):
         if not bytes_only and not np.isfinite(x := _x(block, scale)).all():
-            raise UserError(f"{source}, shape {values.shape}: {_not_finite(block, x, start, scale)}")
-        same_datum = same_datum and bool((block == values[0]).all())
-        same_value = same_value and bool((block == values.flat[0]).all())
+            raise UserError(f"{source}, shape {values.shape}: {_not_finite(block, x, start, scale, place)}")
+        same_datum = same_datum and bool((block == first).all())
+        same_value = same_value and bool((block == first.flat[0]).all())
+        if bytes_only and not same_value and not (varied and same_datum):
+            return  # nothing that is not read yet can be at fault
     if same_value:
-        value = values.flat[0]
+        value = first.flat[0]
         raise UserError(f"{source}: every value of the {len(values)} data is {value:g}. There is nothing to model.")
     if same_datum and varied:
         raise UserError(f"{source}: all {len(values)} data are the same. There is nothing to learn from them.")
@@ -71,17 +100,19 @@ def _x(values: NDArray[Any], scale: float) -> NDArray[np.float32]:
         return np.asarray(values, dtype=np.float32) / np.float32(scale)
 
 
-def _blocks(values: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+def _blocks(values: Rows) -> Iterator[tuple[int, NDArray[Any]]]:
     rows = max(1, CELLS // int(np.prod(values.shape[1:])))
     for start in range(0, len(values), rows):
         yield start, values[start : start + rows]
 
 
-def _not_finite(block: NDArray[Any], x: NDArray[np.float32], start: int, scale: float) -> str:
-    row, *place = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
-    value = block[(row, *place)]
+def _not_finite(
+    block: NDArray[Any], x: NDArray[np.float32], start: int, scale: float, place: Callable[[int], str]
+) -> str:
+    row, *at = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
+    value = block[(row, *at)]
     beyond = f" (beyond float32, divided by data.scale={scale:g})" if np.isfinite(value) else ""
     return (
-        f"datum {start + row} (counted from 0) holds {value}{beyond} at {place}. "
+        f"datum {start + row} (counted from 0{place(start + row)}) holds {value}{beyond} at {at}. "
         "Every value must be finite: drop that datum or fill it in."
     )

@@ -17,20 +17,27 @@ def existing(path: str | os.PathLike[str], option: str) -> Path:
     """
     if not str(path):
         raise UserError(f"{option} is empty: type {option}=FILE (or a folder of images).")
-    try:
+    with opening(path, option):
         found = Path(path).expanduser()
         if found.exists():
             return found
         missing = next(place for place in (found, *found.parents) if place.parent.is_dir())
         names = [entry.name for entry in islice(missing.parent.iterdir(), 10_000)]
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # a name too long, an unknown ~user, a NUL in it, no permission
-        raise UserError(f"{option}={str(path)!r} cannot be opened: {first_line(error)}.") from error
     where = "" if missing == found else f" There is no folder {missing}."
     raise UserError(f"{option}={path} does not exist.{where}{nearest(missing.name, names)}")
+
+
+@contextmanager
+def opening(path: str | os.PathLike[str], option: str) -> Iterator[None]:
+    """Turn what the system says of a path into a sentence that names the option.
+
+    Raises:
+        UserError: in the place of its errors: a name too long, an unknown ~user, a NUL in it, no permission.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"{option}={str(path)!r} cannot be opened: {first_line(error)}.") from error
 
 
 @contextmanager

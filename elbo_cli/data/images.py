@@ -51,7 +51,7 @@ def _paths(folder: Path) -> list[Path]:
     if not paths:
         inside = [entry.name + "/" if entry.is_dir() else entry.name for entry in entries[:5]]
         held = f"It holds {', '.join(inside)}{', ...' if len(entries) > 5 else ''}." if inside else "It is empty."
-        raise UserError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}). {held}")
+        raise UserError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}) and no .npy files. {held}")
     return paths
 
 

@@ -24,6 +24,7 @@ class Header:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int  # bytes of header
+    fortran: bool = False  # columns are stored one after the other, and not rows
 
     @property
     def bytes(self) -> int:
@@ -37,11 +38,31 @@ def read_npy(path: Path, limit: int) -> NDArray[Any]:
     Raises:
         UserError: it is no such file, is shorter or longer than its header promises, or holds Python objects.
     """
+    header = read_header(path)
+    if header.bytes > limit:
+        return map_npy(path, header)
     with reading(path):
-        with path.open("rb") as file:
-            header = _header(file, str(path), path.stat().st_size)
-        mapped = header.bytes > limit
-        return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
+        return np.asanyarray(np.load(path, allow_pickle=False))
+
+
+def read_header(path: Path) -> Header:
+    """What a .npy file promises, and holds.
+
+    Raises:
+        UserError: as `read_npy`.
+    """
+    with reading(path), path.open("rb") as file:
+        return _header(file, str(path), path.stat().st_size)
+
+
+def map_npy(path: Path, header: Header) -> NDArray[Any]:
+    """The array of a .npy file, mapped from it: rows are read when they are looked at.
+
+    Raises:
+        UserError: it is not there any more, or shorter than its header promised.
+    """
+    with reading(path):
+        return np.memmap(path, header.dtype, "r", header.offset, header.shape, order="F" if header.fortran else "C")
 
 
 def npz_names(path: Path) -> list[str]:
@@ -81,8 +102,8 @@ def _header(file: IO[bytes], source: str, size: int) -> Header:
     version = npy_format.read_magic(file)
     if version not in HEADERS:
         raise UserError(f"{source} is a .npy of version {version}; plain arrays are of version (1, 0) or (2, 0).")
-    shape, _, dtype = HEADERS[version](file)
-    header = Header(shape, dtype, file.tell())
+    shape, fortran, dtype = HEADERS[version](file)
+    header = Header(shape, dtype, file.tell(), fortran)
     if header.dtype.hasobject:
         raise UserError(f"{source} holds Python objects (a pickle), which can run code. Save numbers: x.astype('f4').")
     if header.bytes + header.offset != size or any(n < 0 for n in header.shape):

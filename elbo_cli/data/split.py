@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elbo_cli.data.binarize import BINARIZE, drawn_among
+from elbo_cli.data.shards import Shards
 from elbo_cli.errors import UserError, choose
 from elbo_cli.runtime import derive
 
 CPU = torch.device("cpu")
+BYTE = 255
 CELLS = 2**22  # values in one block of a streaming pass: 16 MB as float32, whatever the size of a datum
 
 
@@ -28,13 +30,14 @@ class Split:
     """
 
     name: str  # train, valid or test
-    values: Tensor | NDArray[Any]  # [N, ...]; an array is a memory map of a file
+    values: Tensor | NDArray[Any] | Shards  # [N, ...]; an array is a memory map of a file, and shards are of several
     source: str  # where it came from, for messages
     scale: float = 1.0  # 255 for 8-bit images
     pending: str = "none"  # the binarisation that a visit still has to do
     key: int = 0  # seed of the noise of binarisation, if it is fixed
-    rows: NDArray[np.int64] | None = None  # rows of a memory map that are this split's; all, where None
+    rows: NDArray[np.int64] | None = None  # rows of what is mapped that are this split's; all, where None
     device: torch.device = CPU
+    _digest: list[str] = field(default_factory=list, init=False, repr=False)  # once it has been asked for
 
     def __len__(self) -> int:
         return len(self.values) if self.rows is None else len(self.rows)
@@ -65,9 +68,9 @@ class Split:
 
     def first(self, n: int) -> "Split":
         """The first n data (all, where there are fewer), with the same values as here."""
-        if self.rows is not None:
-            return replace(self, rows=self.rows[:n])
-        return replace(self, values=self.values[:n])
+        if isinstance(self.values, Tensor):
+            return replace(self, values=self.values[:n])
+        return replace(self, rows=np.arange(min(n, len(self))) if self.rows is None else self.rows[:n])
 
     def frozen(self) -> "Split":
         """The same data, drawn once where they are drawn afresh at each visit: what an evaluation may rest on."""
@@ -88,8 +91,13 @@ class Split:
     def digest(self) -> str:
         """A short hash of the data (before binarisation that is drawn afresh): equal data, equal digest.
 
-        It is taken over x as float32, so that a file and its memory map have one digest.
+        It is taken over x as float32, so that a file and its memory map have one digest. All data are read, once.
         """
+        if not self._digest:
+            self._digest.append(self._hashed())
+        return self._digest[0]
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256(repr((len(self), *self.shape)).encode())
         for x in self._undrawn():
             digest.update(x.cpu().contiguous().numpy().data)
@@ -103,9 +111,13 @@ class Split:
         ends = torch.stack([torch.stack(self._x(index).aminmax()) for index in self._pass()])
         return ends[:, 0].min().item(), ends[:, 1].max().item()
 
+    def of_bytes(self) -> bool:
+        """Whether x is a byte over 255, in [0, 1] whatever it is."""
+        return str(self.values.dtype).endswith("uint8") and self.scale >= BYTE
+
     def _x(self, index: Tensor) -> Tensor:
         if isinstance(self.values, Tensor):
-            return self._scaled(self.values[index.to(self.device)].to(torch.float32))
+            return self._scaled(self.values.index_select(0, index.to(self.device)).to(torch.float32))
         at = index.cpu().numpy()
         rows = self.values[at if self.rows is None else self.rows[at]]
         dtype = np.uint8 if rows.dtype == np.uint8 else np.float32
@@ -140,7 +152,7 @@ def binarised(split: Split, how: str, key: int) -> Split:
     choose(BINARIZE, how, "binarisation (data.binarize)")
     if how == "none":
         return replace(split, key=key)
-    low, high = split.extent()
+    low, high = (0.0, 1.0) if split.of_bytes() else split.extent()
     if low < 0 or high > 1:
         raise UserError(
             f"{split.source}: x runs from {low:g} to {high:g}, and data.binarize={how} needs x in [0, 1]. "

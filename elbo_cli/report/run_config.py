@@ -27,7 +27,8 @@ def _sound(tree: Any) -> bool:
     """Whether what the list of runs looks at is of the kind that elbo writes."""
     train, data = section(tree, "train"), section(tree, "data")
     numbers = (train.get("epochs"), train.get("patience") or 0)
-    words = (data.get("name", ""), data.get("path") or "")
+    path = data.get("path") or ""
+    words = (data.get("name", ""), *(path if isinstance(path, list) else [path]))
     return all(type(n) is int and n < WIDEST for n in numbers) and all(isinstance(word, str) for word in words)
 
 

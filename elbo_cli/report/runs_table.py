@@ -82,13 +82,19 @@ def _row(run: RunFolder) -> RunRow:
     return RunRow(
         path=str(run.path),
         started=_started(run.manifest),
-        data=data.get("path") or data.get("name"),
+        data=_data(data),
         epochs=epochs,
         planned=planned,
         best_epoch=best.get("epoch"),
         valid_elbo=best.get("valid_elbo"),
         status="damaged" if not about else "unfinished" if patient and not done else "finished",
     )
+
+
+def _data(section: dict[str, Any]) -> str | None:
+    """What a run learnt from: a path, the first of several, or a data set's name."""
+    path = section.get("path") or section.get("name")
+    return f"{path[0]} and {len(path) - 1} more" if isinstance(path, list) else path
 
 
 def _started(path: Path) -> str | None:

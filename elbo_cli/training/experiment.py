@@ -37,6 +37,7 @@ class Plan:
     clip_norm: float | None = None
     patience: int | None = None
     gap_every: int = 0
+    shuffle_window: int | None = None  # how many data are shuffled together; None: all
     health: bool = False  # whether the gradient's signal and noise and the KL of each latent are measured
 
 

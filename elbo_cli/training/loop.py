@@ -18,6 +18,7 @@ from elbo_cli.runtime import noise, ranks, summed
 from elbo_cli.training.company import own_noise, own_rows, own_sums
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
 from elbo_cli.training.health import health
+from elbo_cli.training.order import visiting
 from elbo_cli.training.sides import moving
 
 CELLS = 2**18  # values fetched together: 1 MB as float32, which stays in the cache
@@ -86,7 +87,7 @@ def _train(experiment: Experiment, epoch: int) -> Generator[Tick, None, EpochRec
         group["lr"] = lr
     experiment.model.train()
     with noise(experiment.seed, "order", epoch):
-        order = torch.randperm(len(split)).to(experiment.device)
+        order = visiting(len(split), plan.shuffle_window).to(experiment.device)
     sums = torch.zeros(4, dtype=torch.float64, device=experiment.device)
     done, batches = 0, _batches(experiment)
     for stretch in torch.split(order, BATCHES_A_TICK * min(plan.batch_size, len(split))):

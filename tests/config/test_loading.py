@@ -74,6 +74,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "train": {
             "epochs": 100,
             "batch_size": 100,
+            "shuffle_window": None,
             "step": "auto",
             "update": "both",
             "patience": None,

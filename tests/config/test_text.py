@@ -49,7 +49,12 @@ def networks() -> st.SearchStrategy[dict[str, Any]]:
 
 def sources() -> st.SearchStrategy[dict[str, Any]]:
     arrays = section(
-        {"key": WORDS, "test_path": WORDS, "scale": POSITIVE, "valid": st.integers(1, 99) | reals(1e-9, 0.999)}
+        {
+            "key": WORDS,
+            "test_path": WORDS | st.lists(WORDS, min_size=1, max_size=3),
+            "scale": POSITIVE,
+            "valid": st.integers(1, 99) | reals(1e-9, 0.999),
+        }
     )
     return st.one_of(
         section({"root": WORDS, "download": st.booleans(), "valid": st.integers(1, 59999)}),
@@ -57,7 +62,9 @@ def sources() -> st.SearchStrategy[dict[str, Any]]:
             lambda d: {"name": "digits", **d}
         ),
         section({"sigma": POSITIVE, "dim": st.integers(1, 99)}).map(lambda d: {"name": "linear_gaussian", **d}),
-        st.tuples(arrays, WORDS).map(lambda pair: {"name": "arrays", "path": pair[1], **pair[0]}),
+        st.tuples(arrays, WORDS | st.lists(WORDS, min_size=1, max_size=3)).map(
+            lambda pair: {"name": "arrays", "path": pair[1], **pair[0]}
+        ),
     )
 
 

@@ -35,14 +35,15 @@ def test_what_float32_cannot_hold_is_told() -> None:
         check_values(np.array([[1, 2], [3, 4]], np.uint8), 1e-40, "x", varied=True)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.uint8])
 @pytest.mark.parametrize("cells", [1, 30, 10**6])
-def test_constant_data_are_refused(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_constant_data_are_refused(cells: int, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "CELLS", cells)
-    one = np.full((10, 3), 2.5)
+    one = np.full((10, 3), 2.5, dtype)
     for varied in (True, False):
-        with pytest.raises(UserError, match=r"every value of the 10 data is 2.5"):
+        with pytest.raises(UserError, match=r"every value of the 10 data is 2"):
             check_values(one, 1.0, "x", varied=varied)
-    repeated = np.tile(np.arange(3), (10, 1))
+    repeated = np.tile(np.arange(3, dtype=dtype), (10, 1))
     with pytest.raises(UserError, match="all 10 data are the same"):
         check_values(repeated, 1.0, "x", varied=True)
     check_values(repeated, 1.0, "x", varied=False)  # to measure one datum again and again is a good experiment

@@ -1,4 +1,4 @@
-"""The one place that writes files: whole or not at all."""
+"""The one place that writes files, whole or not at all; and that reads those of a run, which may be a stranger's."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from elbo_cli.errors import RunError, UserError
+
+SMALL = 2**20  # bytes
 
 
 @contextmanager
@@ -35,6 +37,20 @@ def write_whole(path: Path, content: bytes | str) -> None:
             _flush_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def read_small(path: Path) -> bytes:
+    """A file that elbo writes in a few kB, or a user by hand; no more is read, for there may be no end.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has more than a megabyte.
+    """
+    with path.open("rb") as file:
+        content = file.read(SMALL + 1)
+    if len(content) > SMALL:
+        raise ValueError(f"{path} has more than {SMALL:,} bytes")
+    return content
 
 
 def append(path: Path, line: bytes | str) -> None:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from elbo_cli import events
 from elbo_cli.columns import csv_text
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.files import append, make_folder, refuse_place, sweep, write_whole
+from elbo_cli.files import append, make_folder, read_small, refuse_place, sweep, write_whole
 from elbo_cli.records import EpochRecord
 
 
@@ -122,7 +122,7 @@ class RunFolder:
     def _started(self) -> float:
         """What the manifest says; where somebody has changed it, its own time."""
         try:
-            return datetime.fromisoformat(json.loads(self.manifest.read_text("utf-8"))["started"]).timestamp()
+            return datetime.fromisoformat(json.loads(read_small(self.manifest))["started"]).timestamp()
         except (OSError, ValueError, KeyError, TypeError):
             return self.metrics.stat().st_mtime if self.metrics.exists() else 0.0
 
@@ -170,7 +170,7 @@ class RunFolder:
 
     def _whole_lines(self) -> bytes:
         """Metrics.csv without a last line that a kill cut short."""
-        text = self.metrics.read_bytes() if self.metrics.exists() else b""
+        text = self.metrics.read_bytes() if self.metrics.is_file() else b""
         return text[: text.rfind(b"\n") + 1]
 
     def records(self) -> list[EpochRecord]:

@@ -153,7 +153,18 @@ def _listed(run: Path, change: Callable[[Path], object], home: Path) -> Words:
     for name in ("whole", "evil"):
         shutil.copytree(run, home / "runs" / name)
     change(home / "runs" / "evil")
-    return ["runs", "runs", "--where", "data.name=digits", "--where", "epochs>=0", "--sort", "valid_elbo"]
+    return [
+        "runs",
+        "runs",
+        "--where",
+        "data.name=digits",
+        "--where",
+        "seed!=1",
+        "--where",
+        "epochs>=0",
+        "--sort",
+        "valid_elbo",
+    ]
 
 
 def _holds(name: str, content: str) -> Callable[[Path], object]:
@@ -189,7 +200,7 @@ RUNS: dict[str, Callable[[Path], object]] = {
     "a config of brackets": _holds("config.yaml", TINY + "x: " + "[" * 100_000 + "]" * 100_000),
     "a config of dashes": _holds("config.yaml", TINY + "x:\n  " + "- " * 100_000 + "1\n"),
     "a config without an end": _endless("config.yaml"),
-    "a config of a number of 6,000 digits": _holds("config.yaml", TINY + "x: 0x" + "f" * 5000),
+    "a config of a number of 6,000 digits": _holds("config.yaml", TINY + "seed: 0x" + "f" * 5000),
     "a config of epochs beyond 64 bits": _holds("config.yaml", "train: {epochs: 0x" + "f" * 300 + "}"),
     "a config of dates": _holds("config.yaml", TINY + "x: 2001-99-99\n"),
     "a manifest without an end": _endless("manifest.json"),
@@ -204,7 +215,18 @@ RUNS: dict[str, Callable[[Path], object]] = {
 }
 
 
+def _endless_report(home: Path, run: Path) -> str | None:
+    def lay(inside: Path) -> Words:
+        shutil.copytree(run, inside / "evil")
+        for name in ("manifest.json", "metrics.csv"):
+            _endless(name)(inside / "evil")
+        return ["report", "evil", *FEW]
+
+    return bounded(home / "report", lay)
+
+
 READ: dict[str, Callable[[Path, Path], str | None]] = {
     "a report of a run that is a script": _page,
     "events of TensorBoard": _events,
+    "a report of files without an end": _endless_report,
 }

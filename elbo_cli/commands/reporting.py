@@ -14,7 +14,7 @@ from elbo_cli import __version__
 from elbo_cli.commands.chosen import Chosen
 from elbo_cli.commands.progress import behind_a_bar
 from elbo_cli.errors import UserError, need_extra
-from elbo_cli.files import refuse_file
+from elbo_cli.files import read_small, refuse_file
 from elbo_cli.portrait.portray import Effort, portray
 from elbo_cli.runs import RunFolder
 from elbo_cli.screen import Screen
@@ -106,17 +106,23 @@ def about(chosen: Chosen, effort: Effort) -> "Any":
     return Subject(
         name=path.resolve().name if path.is_dir() else chosen.checkpoint,
         records=run.records() if known else [],
-        config=run.config.read_text("utf-8", "replace") if known else "",
+        config=_config(run) if known else "",
         manifest=manifest(run) if known else {},
         commands=commands(chosen, effort, run if known else None),
         version=__version__,
     )
 
 
+def _config(run: RunFolder) -> str:
+    with suppress(OSError, ValueError):
+        return read_small(run.config).decode("utf-8", "replace")
+    return ""
+
+
 def manifest(run: RunFolder) -> dict[str, Any]:
     """The run's manifest; nothing, where it cannot be read."""
     with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(run.manifest.read_text("utf-8"))
+        found = json.loads(read_small(run.manifest))
         return found if isinstance(found, dict) else {}
     return {}
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-LARGEST = 2**18  # bytes; elbo writes 2 kB
+from elbo_cli.files import read_small
+
 DEEPEST = 16  # levels; a config has four
 LONGEST = 400  # characters of a plain scalar: Python writes no whole number of thousands of digits
 WIDEST = 2**63
@@ -16,7 +17,7 @@ _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast,
 def read_config(path: Path) -> dict[str, Any]:
     """What the file says; nothing, where it is not one that elbo wrote."""
     with suppress(OSError, ValueError, yaml.YAMLError):
-        text = read_head(path, LARGEST).decode()
+        text = read_small(path).decode()
         if _tame(text):
             tree = yaml.load(text, Loader=_YAML)  # of the safe kind: it builds plain values alone
             return tree if _sound(tree) else {}
@@ -48,17 +49,3 @@ def section(tree: Any, name: str) -> dict[str, Any]:
     """A section of a config; an empty one, where there is none."""
     found = tree.get(name) if isinstance(tree, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def read_head(path: Path, size: int) -> bytes:
-    """So many bytes of a file from its beginning, and no more: it may have no end.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: there are more.
-    """
-    with path.open("rb") as file:
-        content = file.read(size + 1)
-    if len(content) > size:
-        raise ValueError(f"{path} has more than {size} bytes")
-    return content

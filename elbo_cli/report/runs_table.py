@@ -14,7 +14,8 @@ from rich.text import Text
 
 from elbo_cli.columns import UP, column, titles
 from elbo_cli.errors import UserError, choose, printable
-from elbo_cli.report.run_config import LARGEST, WIDEST, read_config, read_head, section
+from elbo_cli.files import read_small
+from elbo_cli.report.run_config import WIDEST, read_config, section
 from elbo_cli.report.runs_filter import Condition, conditions, flat, refuse_strangers
 from elbo_cli.runs import RunFolder
 
@@ -99,7 +100,7 @@ def _data(section: dict[str, Any]) -> str | None:
 
 def _started(path: Path) -> str | None:
     with suppress(OSError, ValueError, AttributeError, RecursionError):
-        started = json.loads(read_head(path, LARGEST)).get("started")
+        started = json.loads(read_small(path)).get("started")
         return started if isinstance(started, str) else None
     return None
 

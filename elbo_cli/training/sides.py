@@ -61,18 +61,29 @@ def refuse_shared(model: VAE) -> None:
     """Insist that log p(x) stands still when the encoder alone is trained.
 
     Raises:
-        UserError: p(z) is made with the encoder's weights, as a VampPrior is.
+        UserError: p(z) is made with the encoder's weights, as a VampPrior is; or it is none before the first step.
     """
+    try:
+        shared = _shared(model)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # its documented name
+        raise UserError(
+            "A covariance is not positive definite before the first step: the data are too large for these networks. "
+            "Type data.scale=NUMBER, by which they are divided."
+        ) from error
+    if shared:
+        raise UserError(
+            "train.update is encoder, which leaves log p(x) as it is, but this p(z) looks through the encoder and "
+            "would move with it. Choose model.prior=standard_normal, or train.update=both."
+        )
+
+
+def _shared(model: VAE) -> bool:
+    """Whether log p(z) moves with a weight of the encoder."""
     encoder, _ = model.halves()
     weights = [p for module in encoder for p in module.parameters() if p.requires_grad]
     with torch.enable_grad():
         pz = model.prior()
         log_pz = pz.log_prob(torch.zeros(pz.event_shape, device=weights[0].device)).sum()
-        shared = log_pz.requires_grad and any(
+        return log_pz.requires_grad and any(
             g is not None for g in torch.autograd.grad(log_pz, weights, allow_unused=True)
-        )
-    if shared:
-        raise UserError(
-            "train.update is encoder, which leaves log p(x) as it is, but this p(z) looks through the encoder and "
-            "would move with it. Choose model.prior=standard_normal, or train.update=both."
         )

@@ -143,6 +143,20 @@ def test_a_covariance_that_ran_away_is_told_as_a_loss_that_did(tmp_path: Path) -
     assert "fault" not in answer.err
 
 
+def test_a_covariance_that_is_none_before_the_first_step_is_told(tmp_path: Path) -> None:
+    """Of a VampPrior over data of a million, where the encoder alone is to be trained."""
+    np.save(tmp_path / "loud.npy", np.random.default_rng(0).normal(0, 1e6, (30, 5)))
+    data = f"data: {{name: arrays, path: {tmp_path}/loud.npy, valid: 5, test: 5, scale: 1.0}}\n"
+    model = (
+        "model: {latent_dim: 3, prior: vamp, components: 2, posterior: lowrank_normal, rank: 2, likelihood: gaussian"
+    )
+    (tmp_path / "c.yaml").write_text(f"{data}{model}, encoder: {{hidden: []}}}}\ntrain: {{update: encoder}}\n")
+    answer = elbo("train", "--config", tmp_path / "c.yaml", "--out", tmp_path / "run")
+    assert answer.code == 2, answer.err
+    assert "data.scale=NUMBER" in answer.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_curvature_that_is_no_number_is_none() -> None:
     found = lifted(torch.tensor([[[float("nan"), 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 1.0]]]))
     assert torch.linalg.cholesky_ex(found)[1].eq(0).all()

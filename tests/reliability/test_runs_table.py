@@ -78,6 +78,23 @@ def test_a_name_is_no_formula_in_a_spreadsheet_and_no_command_to_a_terminal(
     assert "\\x1b[31mred" in answer.out
 
 
+def test_numbers_beyond_64_bits_are_none_of_elbo_s(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "whole", tmp_path / "wide")
+    shutil.copytree(runs / "whole", tmp_path / "long")
+    (tmp_path / "wide" / "config.yaml").write_text(f"train: {{epochs: {2**63}}}\n")
+    (tmp_path / "long" / "metrics.csv").write_text(f"epoch,valid_elbo\n{'9' * 4000},1\n")
+    rows = {Path(row.path).name: row for row in list_runs(tmp_path)}
+    assert rows["wide"].status == "damaged"
+    assert rows["long"].epochs == 0
+
+
+@pytest.mark.parametrize("value", ["2001-99-99", "[[", "[" * 3000, "&a [*a]", "!!python/name:os.system", "\x00"])
+def test_a_condition_s_value_is_a_word_whatever_yaml_would_make_of_it(value: str, runs: Path) -> None:
+    """A date that is none was a ValueError, and brackets were a RecursionError."""
+    assert list_runs(runs, where=[f"data={value}"]) == []
+    assert len(list_runs(runs, where=[f"data!={value}"])) == 7
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

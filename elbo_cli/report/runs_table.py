@@ -95,7 +95,8 @@ def _row(run: RunFolder) -> RunRow:
 def _data(section: dict[str, Any]) -> str | None:
     """What a run learnt from: a path, the first of several, or a data set's name."""
     path = section.get("path") or section.get("name")
-    return f"{path[0]} and {len(path) - 1} more" if isinstance(path, list) else path
+    first, more = (path[0], len(path) - 1) if isinstance(path, list) else (path, 0)
+    return f"{first} and {more} more" if more else first
 
 
 def _started(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """Data in many files, larger than the memory they may take: the run and the gap that one file in memory gives."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -77,5 +78,8 @@ def test_a_list_of_files_is_kept_in_the_config_and_listed(folder: Path, monkeypa
     )
     assert elbo("train", "--resume", "x/listed", "train.epochs=2").code == 0
     assert len(RunFolder(Path("x/listed")).records()) == 2
-    assert "many/part-7.npy and 2 more" in elbo("runs", "x").out
+    one = ("train.epochs=1", "data.path=[many/part-9.npy]", "data.valid=20", "data.test=20", "--out", "x/alone")
+    assert elbo("train", "--config", "config.yaml", *one).code == 0
+    rows = json.loads(elbo("runs", "x", "--json").out)["runs"]
+    assert {row["data"] for row in rows} == {"many/part-7.npy and 2 more", "many/part-9.npy"}
     assert "70 data of many/part-7.npy and 2 more, split test" in elbo("evaluate", "x/listed").out

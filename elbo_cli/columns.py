@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, field, fields
-from typing import Any
+from typing import Any, overload
 
 UP, POSITIVE = "↑", "≥0"  # signs of a column: higher is better; never negative
 
@@ -54,3 +55,37 @@ def csv_text(rows: Iterable[Any], header: type | None = None) -> str:
         writer.writerow(titles(header))
     writer.writerows([cell(value) for value in astuple(row)] for row in rows)
     return text.getvalue()
+
+
+class Table(Sequence[Any]):
+    """Records of one kind, kept as columns of numbers: eight bytes a cell. A record is made when it is asked for."""
+
+    def __init__(self, record: type, columns: Mapping[str, "array[Any]"]) -> None:
+        """`columns` has every title of the record; whole numbers in arrays of "q", others of "d"."""
+        assert sorted(columns) == sorted(titles(record)), (sorted(columns), record)
+        self.record, self.columns = record, {name: columns[name] for name in titles(record)}
+        assert len({len(cells) for cells in self.columns.values()}) == 1, "columns of one length"
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __iter__(self) -> Iterator[Any]:
+        for cells in zip(*self.columns.values(), strict=True):
+            yield self.record(**dict(zip(self.columns, cells, strict=True)))
+
+    @overload
+    def __getitem__(self, at: int) -> Any: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, at: int | slice) -> Any:
+        if isinstance(at, slice):
+            return tuple(self[i] for i in range(*at.indices(len(self))))
+        return self.record(**{name: cells[at] for name, cells in self.columns.items()})
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the records are those of another sequence, in its order."""
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list

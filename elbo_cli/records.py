@@ -3,6 +3,7 @@
 Imports the standard library only: reports see records and never models.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elbo_cli.columns import POSITIVE, UP, column
@@ -259,7 +260,7 @@ class GapFindings:
     why: str = ""  # for what reason, where the user left the choice open
     decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
     verdict: Verdict = Verdict("unresolved", "", "")
-    rows: tuple[GapRow, ...] = ()
+    rows: Sequence[GapRow] = ()
     error: float | None = None  # stated numerical error of an exact method: no mean here is farther from its truth
     approximation_gap: Estimate | None = None  # what only a richer family of q could win
     amortisation_gap: Estimate | None = None  # what a better encoder could win

@@ -64,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
         "torch",
         "zuko",
         "elbo_cli.bounds",
+        "elbo_cli.columns",
         "elbo_cli.data",
         "elbo_cli.errors",
         "elbo_cli.models",

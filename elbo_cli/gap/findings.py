@@ -1,6 +1,7 @@
 """From the weights of all data to what `elbo gap` says: means with two errors, certificate, curve, k-hat, verdict."""
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -13,6 +14,7 @@ from elbo_cli.bounds.curve import powers_of_four, trend
 from elbo_cli.bounds.pareto import threshold
 from elbo_cli.bounds.upper import certified_lower
 from elbo_cli.bounds.weights import WeightSummary
+from elbo_cli.columns import Table
 from elbo_cli.gap.verdict import Evidence, interval, judge
 from elbo_cli.records import Certificate, CurvePoint, Estimate, GapFindings, GapRow
 
@@ -83,7 +85,7 @@ def findings(
         gap=_estimate(column(lambda w: w.gap), column(lambda w: w.se_gap)),
         certified=certificate(log_px, elbo, len(order), delta, rounds),
         interval=interval(log_px, evidence.left) if verdict.resolved else None,
-        curve=_curve(weighed, log_px),
+        curve=_curve(column, weighed, log_px),
         rho=climb.rho,
         remainder=climb.remainder,
         jackknife=column(lambda w: w.proposal.jackknife).mean().item(),
@@ -91,7 +93,7 @@ def findings(
         khat_above=above,
         ess=column(lambda w: w.proposal.ess).mean().item(),
         verdict=verdict,
-        rows=tuple(sorted((row for w in weighed for row in _rows(w)), key=lambda row: row.index)),
+        rows=_rows(column, weighed),
     )
 
 
@@ -115,35 +117,38 @@ def _estimate(values: Tensor, se: Tensor) -> Estimate:
     return Estimate(mean.mean, mean.se_data, mean.se_mc)
 
 
-def _curve(weighed: Sequence[Weighed], log_px: Estimate) -> tuple[CurvePoint, ...]:
+Column = Callable[[Callable[[Weighed], Tensor]], Tensor]  # reads something of all data, in their order
+
+
+def _curve(column: Column, weighed: Sequence[Weighed], log_px: Estimate) -> tuple[CurvePoint, ...]:
     """The curve over all data, at the k that every datum has; its last point is the estimate itself, at the mean K."""
     least = min(w.proposal.K for w in weighed)
     N = sum(len(w.index) for w in weighed)
-    points = []
-    for k in powers_of_four(least):
-        at = [(w.proposal.curve[w.proposal.ks.index(k)], w.proposal.curve_var[w.proposal.ks.index(k)]) for w in weighed]
-        mean = sum(curve.sum().item() for curve, _ in at) / N
-        points.append(CurvePoint(k, mean, math.sqrt(sum(var.sum().item() for _, var in at)) / N))
+    ks = powers_of_four(least)  # the first of every datum's curve
+    mean = column(lambda w: w.proposal.curve[: len(ks)]).sum(-1) / N
+    se = column(lambda w: w.proposal.curve_var[: len(ks)]).sum(-1).sqrt() / N
+    points = [CurvePoint(k, *of) for k, *of in zip(ks, mean.tolist(), se.tolist(), strict=True)]
     K = round(sum(w.proposal.K * len(w.index) for w in weighed) / N)
     if points[-1].k == K:
         points.pop()
     return (*points, CurvePoint(K, log_px.mean, math.nan if log_px.se_mc is None else log_px.se_mc))
 
 
-def _rows(w: Weighed) -> list[GapRow]:
-    table = {
-        "index": w.index,
-        "elbo": w.own.elbo,
-        "log_px": w.proposal.log_px,
-        "gap": w.gap,
-        "se_elbo": w.own.se_elbo,
-        "se_log_px": w.proposal.se_log_px,
-        "se_gap": w.se_gap,
-        "ess": w.proposal.ess,
-        "max_weight": w.proposal.max_weight,
-        "var_log_w": w.proposal.var_log_w,
-        "khat": w.proposal.khat,
-        "jackknife": w.proposal.jackknife,
+def _rows(column: Column, weighed: Sequence[Weighed]) -> Table:
+    """A row for each datum."""
+    read: dict[str, Callable[[Weighed], Tensor]] = {
+        "elbo": lambda w: w.own.elbo,
+        "log_px": lambda w: w.proposal.log_px,
+        "gap": lambda w: w.gap,
+        "se_elbo": lambda w: w.own.se_elbo,
+        "se_log_px": lambda w: w.proposal.se_log_px,
+        "se_gap": lambda w: w.se_gap,
+        "ess": lambda w: w.proposal.ess,
+        "max_weight": lambda w: w.proposal.max_weight,
+        "var_log_w": lambda w: w.proposal.var_log_w,
+        "khat": lambda w: w.proposal.khat,
+        "jackknife": lambda w: w.proposal.jackknife,
     }
-    cells = zip(*(column.tolist() for column in table.values()), strict=True)
-    return [GapRow(samples=w.proposal.K, **dict(zip(table, row, strict=True))) for row in cells]
+    index, samples = column(lambda w: w.index), column(lambda w: torch.full_like(w.index, w.proposal.K))
+    whole = {"index": array("q", index.numpy().tobytes()), "samples": array("q", samples.numpy().tobytes())}
+    return Table(GapRow, whole | {name: array("d", column(of).numpy().tobytes()) for name, of in read.items()})

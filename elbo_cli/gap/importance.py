@@ -14,7 +14,8 @@ from elbo_cli.bounds.weights import WeightStream, WeightSummary
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, choose
 from elbo_cli.gap.findings import Weighed, findings
-from elbo_cli.gap.jobs import Job, blocks, exchanged
+from elbo_cli.gap.fits import Fits
+from elbo_cli.gap.jobs import Job, blocks, exchanged, gathered
 from elbo_cli.gap.proposals.laplace import draws_nothing
 from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
@@ -24,6 +25,7 @@ from elbo_cli.models.vae import VAE
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import abreast, noise, ranks
 
+TOGETHER = 64  # blocks of data whose weights are kept as one
 ELBO_DRAWS = 64  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
 
 
@@ -36,6 +38,8 @@ class Plan:
     seed: int
     rows: int = DATA_TILE * DRAW_TILE  # decoder rows computed at once: memory, not the answer
     device: torch.device = CPU
+    elbo: bool = True  # whether anybody will look at the ELBO
+    fits: Fits | None = None  # what was fitted to each datum before, and is to be kept
 
 
 def weigh_block(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> Weighed:
@@ -50,24 +54,39 @@ def weigh_block(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> 
     Raises:
         RunError: a log-weight is NaN or +inf; the sentence names the datum.
     """
-    qz_x, mixture = proposed(model, x, job.number, plan)
+    qz_x, mixture = proposed(model, x, job, plan)
     with naming(job.index):
         proposal = summarise(model, x, mixture, plan.K, plan, job, "draws")
-        if plan.proposal.recipe is posterior:
+        if plan.proposal.recipe is posterior or not plan.elbo:
             return Weighed(job.index, proposal, proposal)
         own = Mixture(posterior(model, x, qz_x))
         return Weighed(job.index, proposal, summarise(model, x, own, min(plan.K, ELBO_DRAWS), plan, job, "elbo"))
 
 
-def proposed(model: LatentVariableModel, x: Tensor, number: int, plan: Plan) -> tuple[Distribution, Mixture]:
+def proposed(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> tuple[Distribution, Mixture]:
     """q and the proposal; outside `noise`, where others may work beside it, if both are known to draw nothing."""
     if plan.proposal.quiet and isinstance(model, VAE):
         qz_x = model.posterior(x)
         if draws_nothing(model, qz_x):
-            return qz_x, Mixture(plan.proposal(model, x, qz_x))
-    with noise(plan.seed, "gap", number, "proposal", device=plan.device):
+            return qz_x, _fitted(model, x, qz_x, job, plan)
+    with noise(plan.seed, "gap", job.number, "proposal", device=plan.device):
         qz_x = model.posterior(x)
-        return qz_x, Mixture(plan.proposal(model, x, qz_x))
+        return qz_x, _fitted(model, x, qz_x, job, plan)
+
+
+def _fitted(model: LatentVariableModel, x: Tensor, qz_x: Distribution, job: Job, plan: Plan) -> Mixture:
+    """The proposal, made of what was fitted before where that was kept; else fitted now, and kept."""
+    around, fits = plan.proposal.around, plan.fits
+    if around is None or fits is None:
+        return Mixture(plan.proposal(model, x, qz_x))
+    near = fits.near(job.index)
+    if near is not None:
+        return Mixture(around(near, qz_x, model.prior()))
+    mixture = Mixture(plan.proposal(model, x, qz_x))
+    first = mixture.components[0].distribution
+    if first is not qz_x:  # else there was nothing to be fitted
+        fits.keep(job.index, first)
+    return mixture
 
 
 @contextmanager
@@ -145,18 +164,23 @@ def importance(model: LatentVariableModel, split: Split, settings: Settings) -> 
         UserError: there is no such proposal.
     """
     jobs = [Job(number, settings.K, index) for number, index in enumerate(blocks(len(split)))]
-    own = yield from weigh_blocks(model, split, settings, jobs[ranks().strided])
+    together = TOGETHER if ranks().size == 1 else 1  # others are told block by block
+    own = yield from weigh_blocks(model, split, settings, jobs[ranks().strided], together)
     return conclude(exchanged(own, jobs, alike(settings)), latent_size(model), settings)
 
 
 def weigh_blocks(
-    model: LatentVariableModel, split: Split, settings: Settings, jobs: Sequence[Job]
+    model: LatentVariableModel, split: Split, settings: Settings, jobs: Sequence[Job], together: int = 1
 ) -> Generator[Tick, None, list[Weighed]]:
-    """The weights of some blocks of data, of which others may weigh the rest."""
+    """The weights of some blocks of data, of which others may weigh the rest; as many kept as one as `together`."""
     plan, done, total = plan_of(settings), 0, sum(len(job.index) for job in jobs)
-    weighed = []
+    weighed: list[Weighed] = []
+    some: list[Weighed] = []
     for job, each in zip(jobs, weigh_jobs(model, split, jobs, lambda job: plan), strict=True):
-        weighed.append(each)
+        some.append(each)
+        if len(some) == together or job is jobs[-1]:
+            weighed.append(gathered(some, alike(settings)) if len(some) > 1 else each)
+            some = []
         done += len(job.index)
         yield Tick(done=done, total=total, what="importance sampling")
     return weighed
@@ -207,7 +231,7 @@ def alike(settings: Settings) -> bool:
 
 def decodes(plan: Plan, D: int) -> int:
     """Decoder evaluations for each datum: the proposal's own, K draws, and q's draws for the ELBO."""
-    own = 0 if plan.proposal.recipe is posterior else min(plan.K, ELBO_DRAWS)
+    own = 0 if plan.proposal.recipe is posterior or not plan.elbo else min(plan.K, ELBO_DRAWS)
     return plan.proposal.decodes(D) + plan.K + own
 
 

@@ -63,6 +63,12 @@ def unpack(index: Tensor, table: Tensor, K: int, alike: bool) -> Weighed:
     return Weighed(index, _summary(K, proposed, curve, curve_var), _summary(K, own, curve, curve_var))
 
 
+def gathered(weighed: Sequence[Weighed], alike: bool) -> Weighed:
+    """Blocks of data of one K as one: a tensor of 32 numbers takes three times their room."""
+    table, index = torch.cat([pack(w) for w in weighed]), torch.cat([w.index for w in weighed])
+    return unpack(index, table, weighed[0].proposal.K, alike)
+
+
 def _summary(K: int, known: dict[str, Tensor], curve: Tensor, curve_var: Tensor) -> WeightSummary:
     """A summary of which some columns are known; the others are nan, and nobody asks for them."""
     unknown = torch.full((curve.shape[1],), torch.nan, dtype=torch.float64)
@@ -72,11 +78,20 @@ def _summary(K: int, known: dict[str, Tensor], curve: Tensor, curve_var: Tensor)
     )
 
 
-def exchanged(own: Sequence[Weighed], jobs: Sequence[Job], alike: bool) -> list[Weighed]:
-    """What all ranks weighed, in the order of the jobs, from what this one did of them (`ranks().strided`)."""
+def exchanged(
+    own: Sequence[Weighed], jobs: Sequence[Job], alike: bool, mine: Sequence[int] | None = None
+) -> list[Weighed]:
+    """What all ranks weighed, in the order of the jobs, from what this one did of them.
+
+    Args:
+        own: what this rank weighed.
+        jobs: of all ranks.
+        alike: whether ELBO and log p(x) were of the same draws.
+        mine: which of the jobs this rank did; `ranks().strided` where None.
+    """
     if ranks().size == 1:
         return list(own)
-    mine = range(len(jobs))[ranks().strided]
+    mine = range(len(jobs))[ranks().strided] if mine is None else mine
     shapes = [(len(job.index), len(columns(job.K))) for job in jobs]
     tables = joined(dict(zip(mine, map(pack, own), strict=True)), shapes)
     return [unpack(job.index, table, job.K, alike) for job, table in zip(jobs, tables, strict=True)]

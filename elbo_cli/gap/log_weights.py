@@ -29,6 +29,6 @@ def blocks_of_log_weights(
     plan = plan_of(settings)
     for number, index in enumerate(blocks(len(split))):
         x, job = split.batch(index), Job(number, plan.K, index)
-        _, mixture = proposed(model, x, number, plan)
+        _, mixture = proposed(model, x, job, plan)
         tiles = weigh_tiles(model, x, mixture, plan.K, plan, job, "draws")
         yield index, torch.cat([log_w.cpu().double() for log_w in tiles])

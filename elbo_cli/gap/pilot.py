@@ -15,6 +15,7 @@ from elbo_cli.gap.importance import Plan, latent_size, weigh_block
 from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, Settings
+from elbo_cli.gap.showing import draws_to_show
 from elbo_cli.gap.tolerance import AIM, MOST, PILOT, ROUNDS, Need, to_tolerance
 from elbo_cli.gap.verdict import ALARM, EXCUSED
 from elbo_cli.records import GapFindings, Tick
@@ -46,11 +47,13 @@ def trials(
 
 def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settings) -> Trial:
     proposal = PROPOSALS[name]
-    plan = Plan(PILOT, proposal, derive(settings.seed, "trial", name), settings.rows, settings.device)
+    seed = derive(settings.seed, "trial", name)
+    plan = Plan(PILOT, proposal, seed, settings.rows, settings.device, elbo=False)
     blocks = torch.split(torch.arange(min(TRIED, len(split))), DATA_TILE)
     jobs = [Job(n, PILOT, index) for n, index in enumerate(blocks)]
     weighed = [weigh_block(model, split.batch(job.index), job, plan) for job in jobs]
-    K = max(_predicted(weighed, len(split), settings.tolerance), _shown(weighed))
+    shown = draws_to_show(weighed, len(split)) or _shown(weighed)
+    K = max(_predicted(weighed, len(split), settings.tolerance), shown)
     return Trial(name, _cost(proposal, K, weighed, latent_size(model)))
 
 
@@ -74,7 +77,7 @@ def _cost(proposal: Proposal, K: float, weighed: Sequence[Weighed], D: int) -> f
     khat = torch.cat([w.proposal.khat for w in weighed]).median().item()
     # a pilot cannot see a tail that it has not reached: its k-hat is the only hint of how far off K may be
     trusted = khat <= ALARM and K < MOST
-    return 2 * proposal.decodes(D) + PILOT + K if trusted else math.inf
+    return proposal.decodes(D) + PILOT + K if trusted else math.inf
 
 
 @dataclass(slots=True)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
-from elbo_cli.errors import choose
 from elbo_cli.gap.findings import Weighed, findings
-from elbo_cli.gap.importance import Plan, alike, decodes, latent_size, weigh_jobs
+from elbo_cli.gap.fits import Fits
+from elbo_cli.gap.importance import Plan, decodes, latent_size, plan_of, weigh_jobs
 from elbo_cli.gap.jobs import Job, exchanged
-from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
+from elbo_cli.gap.proposals.recipes import posterior
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
+from elbo_cli.gap.showing import draws_to_show
 from elbo_cli.gap.verdict import spent
 from elbo_cli.records import GapFindings, Tick, Verdict
 from elbo_cli.runtime import derive, ranks
@@ -22,6 +23,7 @@ from elbo_cli.runtime import derive, ranks
 PILOT = DRAW_TILE  # draws for each datum of the first pilot
 ROUNDS = 3  # measurements at most: one that falls short is the next one's pilot
 MOST = 2**17  # draws for a datum at most
+TOGETHER = 4 * DATA_TILE  # data that are shared out to one process
 AIM = 0.5  # of the tolerance that a round plans to use up: pilots see too little of heavy tails
 
 
@@ -68,29 +70,33 @@ def to_tolerance(
 ) -> Generator[Tick, None, GapFindings]:
     """Measure log p(x) to within `settings.tolerance` nats per datum, or say that it was not to be had.
 
-    A pilot of 64 draws finds each datum's relative weight variance; the draws are shared out by it and taken anew. A
-    round that falls short is the pilot of the next, three at most, unless a rival would cost less than the next one.
-    The certificate pays for the choice among `rounds` measurements.
+    A pilot of 64 draws finds each datum's relative weight variance; the draws are shared out by it and taken anew, from
+    the same proposal: what was fitted to a datum is kept (`Fits`), for a fit is no draw that is weighed. A round that
+    falls short is the pilot of the next, three at most, unless a rival would cost less than the next one. The
+    certificate pays for the choice among `rounds` measurements.
 
     Raises:
         RunError: a log-weight is NaN or +inf.
         UserError: there is no such proposal.
     """
-    proposal = choose(PROPOSALS, settings.proposal, "proposal")
-    everything = torch.arange(len(split))
-    allocation = torch.full((len(split),), PILOT)
-    weighed = yield from _measured(model, split, everything, allocation, proposal, settings, "pilot")
-    cost = _cost(weighed, proposal, settings, latent_size(model))
+    proposal = plan_of(settings).proposal
+    D, allocation = latent_size(model), torch.full((len(split),), PILOT)
+    fits = Fits(D)
+    pilot = replace(plan_of(settings), elbo=False, fits=fits)
+    weighed = yield from _measured(model, split, allocation, pilot, "pilot")
+    cost, again = _cost(weighed, pilot, D), max(0, len(split) - fits.room) / len(split)
+    least = draws_to_show(weighed, len(split))
     for number in range(1, ROUNDS + 1):
         need = Need.of(weighed)
-        planned = need.allocation(AIM * settings.tolerance)
+        planned = need.allocation(AIM * settings.tolerance).clamp(min=least)
         # a round that fell short had too few draws, whatever its own weights say of it
         allocation = planned if number == 1 else torch.maximum(planned, (4 * allocation).clamp(max=MOST))
-        price = proposal.decodes(latent_size(model)) + allocation.double().mean().item()
+        price = again * proposal.decodes(D) + allocation.double().mean().item()
         if number > 1 and rival is not None and (yield from rival.beats(price)):
             break
-        weighed = yield from _measured(model, split, need.index, allocation, proposal, settings, f"round {number}")
-        cost += _cost(weighed, proposal, settings, latent_size(model))
+        plan = replace(pilot, elbo=True)
+        weighed = yield from _measured(model, split, allocation, plan, f"round {number}")
+        cost += _cost(weighed, plan, D) - round((1 - again) * len(split)) * proposal.decodes(D)
         found = findings(
             weighed, defended=proposal.defended, delta=settings.delta, tolerance=settings.tolerance, rounds=rounds
         )
@@ -101,36 +107,33 @@ def to_tolerance(
 
 
 def _measured(
-    model: LatentVariableModel,
-    split: Split,
-    index: Tensor,
-    allocation: Tensor,
-    proposal: Proposal,
-    settings: Settings,
-    name: str,
+    model: LatentVariableModel, split: Split, allocation: Tensor, plan: Plan, name: str
 ) -> Generator[Tick, None, list[Weighed]]:
-    """The weights of data `index` [N] with `allocation` [N] draws each, data of equal K together."""
-    jobs = _jobs(index, allocation)
-    mine = jobs[ranks().strided]  # by K, so that each rank has its share of the long ones
+    """The weights of all data with `allocation` [N] draws each, data of equal K together, with noise of its own."""
+    jobs, size = _jobs(allocation), ranks().size
+    own = [n for n, job in enumerate(jobs) if int(job.index[0]) // TOGETHER % size == ranks().rank]
+    mine = [jobs[n] for n in own]
     weighed, done, total = [], 0, sum(job.K * len(job.index) for job in mine)
-    seed = derive(settings.seed, "tolerance", name)
-    plan = Plan(PILOT, proposal, seed, settings.rows, settings.device)
+    plan = replace(plan, seed=derive(plan.seed, "tolerance", name))
     for job, each in zip(mine, weigh_jobs(model, split, mine, lambda job: replace(plan, K=job.K)), strict=True):
         weighed.append(each)
         done += job.K * len(job.index)
         yield Tick(done=done, total=total, what=name)
-    return exchanged(weighed, jobs, alike(settings))
+    return exchanged(weighed, jobs, not plan.elbo or plan.proposal.recipe is posterior, own)
 
 
-def _jobs(index: Tensor, allocation: Tensor) -> list[Job]:
+def _jobs(allocation: Tensor) -> list[Job]:
+    """Blocks of data of equal K, of TOGETHER neighbours at a time: they stay with one process, as their fits do."""
     jobs: list[Job] = []
-    for K in allocation.unique().tolist():  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        jobs += [Job(len(jobs) + n, K, block) for n, block in enumerate(torch.split(index[allocation == K], DATA_TILE))]
+    for some in torch.split(torch.arange(len(allocation)), TOGETHER):
+        for K in allocation[some].unique().tolist():  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            for block in torch.split(some[allocation[some] == K], DATA_TILE):
+                jobs.append(Job(len(jobs), K, block))
     return jobs
 
 
-def _cost(weighed: Sequence[Weighed], proposal: Proposal, settings: Settings, D: int) -> int:
-    return sum(decodes(Plan(w.proposal.K, proposal, settings.seed), D) * len(w.index) for w in weighed)
+def _cost(weighed: Sequence[Weighed], plan: Plan, D: int) -> int:
+    return sum(decodes(replace(plan, K=w.proposal.K), D) * len(w.index) for w in weighed)
 
 
 def told(found: GapFindings, tolerance: float) -> Verdict:

@@ -1,5 +1,7 @@
 """A model of two latents, seen from above: its manifold, its data, and true posteriors beside the q's for them."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -20,7 +22,7 @@ DEPTH = 8.0  # nats below its peak, where a density is no longer shown
 
 @torch.no_grad()
 def plane(
-    model: LatentVariableModel, split: Split, rows: tuple[GapRow, ...], show: tuple[GapRow, ...], seed: int
+    model: LatentVariableModel, split: Split, rows: Sequence[GapRow], show: tuple[GapRow, ...], seed: int
 ) -> Plane | None:
     """What a model of two latents looks like; None for another.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
-from elbo_cli.columns import cell, csv_text, titles
+from elbo_cli.columns import Table, cell, csv_text, titles
 from elbo_cli.errors import UserError, need_extra, shown
 from elbo_cli.files import refuse_file, write_whole
 
@@ -45,7 +45,8 @@ def _parquet(rows: Sequence[Any], record: type) -> bytes:
     import pandas as pd
 
     buffer = BytesIO()
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=titles(record))
+    held = rows.columns if isinstance(rows, Table) else [asdict(row) for row in rows]
+    frame = pd.DataFrame(held, columns=titles(record))
     frame.astype({f.name: _dtype(f.type) for f in fields(record)}).to_parquet(buffer, index=False)
     return buffer.getvalue()
 

@@ -1,7 +1,9 @@
 """From weights to what is said: means with two errors, certificates and intervals that cover as often as they claim."""
 
 import math
+import pickle
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 
 import pytest
@@ -10,9 +12,14 @@ from torch import Tensor
 
 from elbo_cli.bounds.upper import certified_lower
 from elbo_cli.bounds.weights import WeightStream
+from elbo_cli.gap import importance
 from elbo_cli.gap.findings import Weighed, certificate, findings
+from elbo_cli.gap.importance import weigh_blocks
+from elbo_cli.gap.jobs import Job, blocks
+from elbo_cli.gap.settings import Settings
 from elbo_cli.records import Estimate, GapFindings
-from tests.gap.runs import columns, run
+from elbo_cli.runtime import finished
+from tests.gap.runs import columns, run, split_of
 from tests.oracles import CASES, GapOracle
 
 
@@ -51,6 +58,39 @@ def test_draws_of_their_own_add_their_errors_and_shared_draws_do_not() -> None:
     torch.testing.assert_close(own["se_gap"], both)
     shared = columns(run(model, x, K=200, proposal="posterior"))
     assert (shared["se_gap"] < (shared["se_log_px"].square() + shared["se_elbo"].square()).sqrt()).all()
+
+
+@pytest.mark.parametrize("proposal", ["auto", "posterior"])
+def test_blocks_that_are_kept_as_one_say_the_same_to_the_last_bit(
+    proposal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they must, for processes and shards keep them apart."""
+    model = CASES["crude"].build()
+    x, found = model.data(150), []
+    for together in (1, 3, 64):
+        monkeypatch.setattr(importance, "TOGETHER", together)
+        found.append(run(model, x, K=70, proposal=proposal))
+    assert found[0] == found[1] == found[2]
+
+
+def held(weighed: list[Weighed]) -> int:
+    """Bytes of the numbers, each storage once, and 500 for every tensor."""
+    objects = [each for w in weighed for each in (w.proposal, w.own)]
+    tensors = [t for each in objects for f in fields(each) if isinstance(t := getattr(each, f.name), Tensor)]
+    tensors += [w.index for w in weighed]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values()) + 500 * len(tensors)
+
+
+def test_a_datum_takes_few_bytes() -> None:
+    """21 columns of its weights and 13 cells of its row, not some thirty objects for each block and each row."""
+    model = CASES["crude"].build()
+    jobs = [Job(number, 4, index) for number, index in enumerate(blocks(2048))]
+    split, settings = split_of(model.data(2048)), Settings(K=4, proposal="posterior")
+    weighed = finished(weigh_blocks(model, split, settings, jobs, together=64))
+    found = findings(weighed, defended=False, delta=0.05, tolerance=0.05)
+    assert held(weighed) < 2048 * 250
+    assert len(pickle.dumps(found.rows)) < 2048 * 120
 
 
 def test_rows_are_the_data_in_their_order(found: GapFindings) -> None:

@@ -1,5 +1,7 @@
 """Tables for other programs: one line of pandas reads them, and their schema is the record's, whatever they hold."""
 
+import math
+from array import array
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elbo_cli.columns import titles
+from elbo_cli.columns import Table, titles
 from elbo_cli.records import EpochRecord, EvaluationRow, GapRow, SplitRow
 from elbo_cli.report.rows import write_rows
 from elbo_cli.runs import RunFolder
@@ -52,3 +54,38 @@ def test_one_line_of_pandas_reads_metrics_and_an_empty_cell_is_missing(tmp_path:
     assert table["train_elbo"].tolist() == [-1 / 3, -0.1]
     assert table["valid_elbo"].isna().tolist() == [True, False]
     assert pa.Schema.from_pandas(table).field("epoch").type == pa.int64()
+
+
+def table(rows: list[GapRow]) -> Table:
+    """The same rows as columns."""
+    kinds = {name: "q" if name in ("index", "samples") else "d" for name in titles(GapRow)}
+    return Table(GapRow, {name: array(kind, [getattr(row, name) for row in rows]) for name, kind in kinds.items()})
+
+
+def gap_rows(n: int) -> list[GapRow]:
+    numbers = {name: 1.5 for name in titles(GapRow) if name not in ("index", "samples", "elbo")}
+    return [GapRow(index=i, samples=7, elbo=-math.pi * i, **numbers) for i in range(n)]
+
+
+def test_a_table_is_the_sequence_of_its_records() -> None:
+    rows = gap_rows(5)
+    held = table(rows)
+    assert (len(held), list(held), held[3], held[-1], held[1:4:2]) == (5, rows, rows[3], rows[4], tuple(rows[1:4:2]))
+    assert held == rows
+    assert held == tuple(rows)
+    assert held == table(rows)
+    assert held != rows[:4]
+    assert held != [*rows[:4], replace(rows[4], elbo=0.0)]
+    assert rows[2] in held
+    assert not table([])
+    with pytest.raises(IndexError):
+        held[5]
+    with pytest.raises(AssertionError):
+        Table(GapRow, {"index": array("q", [1])})
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_table_is_written_as_its_records_are(ending: str, tmp_path: Path) -> None:
+    for name, held in (("records", gap_rows(4)), ("table", table(gap_rows(4)))):
+        write_rows(tmp_path / f"{name}.{ending}", held, GapRow)
+    assert (tmp_path / f"table.{ending}").read_bytes() == (tmp_path / f"records.{ending}").read_bytes()

@@ -62,7 +62,8 @@ def test_two_processes_find_what_one_finds_to_the_bit(
     trained: Path, whole: tuple[dict[str, object], bytes], tmp_path: Path
 ) -> None:
     """With K draws, and with a tolerance, whose pilots the processes tell each other."""
-    tolerance = ("gap", trained, "--tolerance", "0.02", "--proposal", "defensive", "--limit", "70", "--json")
+    # 130 data: those of a process, and their fits, stay with it, 128 at a time
+    tolerance = ("gap", trained, "--tolerance", "0.5", "--proposal", "auto", "--limit", "130", "--json")
     fixed = ("gap", trained, *WAY, "--json", "--out", "rows.csv")
     first, second = together(2, fixed, tolerance, cwd=tmp_path)
     assert told(first) == whole[0]

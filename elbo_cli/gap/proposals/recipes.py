@@ -16,6 +16,7 @@ from elbo_cli.gap.proposals.variational import decodes as cost_of_variational
 from elbo_cli.gap.proposals.variational import variational
 
 Recipe = Callable[[LatentVariableModel, Tensor, Distribution], tuple[Component, ...]]
+Around = Callable[[Distribution, Distribution, Distribution], tuple[Component, ...]]  # what was fitted, q, the prior
 
 
 def posterior(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
@@ -30,7 +31,17 @@ def defensive(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tupl
 
 def laplace_alone(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
     """A normal at the mode of each datum's posterior. For study: a mode that it missed stays unseen."""
-    return (Component(laplace(model, x, qz_x), 1.0),)
+    return alone(laplace(model, x, qz_x), qz_x, model.prior())
+
+
+def alone(near: Distribution, qz_x: Distribution, pz: Distribution) -> tuple[Component, ...]:
+    """What was fitted, and nothing else."""
+    return (Component(near, 1.0),)
+
+
+def defended(near: Distribution, qz_x: Distribution, pz: Distribution) -> tuple[Component, ...]:
+    """What was fitted, with shares of q and of the prior."""
+    return (Component(near, 0.86), Component(qz_x, 0.1), Component(pz, 0.04))
 
 
 def auto(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
@@ -40,13 +51,12 @@ def auto(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Com
     """
     if not applies(model, qz_x):
         return defensive(model, x, qz_x)
-    return (Component(variational(model, x, qz_x), 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
+    return defended(variational(model, x, qz_x), qz_x, model.prior())
 
 
 def refined(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
     """Mostly a normal found by climbing each datum's own ELBO, which needs a gradient and no Fisher information."""
-    best = refined_normal(model, x, qz_x)
-    return (Component(best, 0.86), Component(qz_x, 0.1), Component(model.prior(), 0.04))
+    return defended(refined_normal(model, x, qz_x), qz_x, model.prior())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class Proposal:
     decodes: Callable[[int], int]  # D -> decoder evaluations before the first draw
     defended: bool  # holds a share that reaches what its main part may have missed; without one nothing is `resolved`
     quiet: bool = False  # draws nothing, where `laplace.draws_nothing` holds
+    around: Around | None = None  # the components around what was fitted, where something is; that is the first
 
     def __call__(self, model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
         """The components for data x [N, ...]."""
@@ -64,9 +75,9 @@ class Proposal:
 
 
 PROPOSALS: dict[str, Proposal] = {
-    "auto": Proposal(auto, cost_of_variational, defended=True, quiet=True),
+    "auto": Proposal(auto, cost_of_variational, defended=True, quiet=True, around=defended),
     "posterior": Proposal(posterior, lambda D: 0, defended=False, quiet=True),
     "defensive": Proposal(defensive, lambda D: 0, defended=True, quiet=True),
-    "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False, quiet=True),
-    "refined": Proposal(refined, cost_of_refined, defended=True),
+    "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False, quiet=True, around=alone),
+    "refined": Proposal(refined, cost_of_refined, defended=True, around=defended),
 }

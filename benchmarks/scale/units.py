@@ -6,7 +6,6 @@ much runs of this differed. A message between processes is timed by the clock, a
 
 import json
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -14,8 +13,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.compare import Row, Setting
 from benchmarks.images import as_files
@@ -43,7 +40,7 @@ def study(setting: Setting) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name, as_files(setting, 12_000) as files:
         folder = Path(name)
         (folder / "100.yaml").write_text(CONFIG.format(path=files["grey"], batch=100))
-        for part in (_training, _gap, _parts, _network, _claims, _reading):
+        for part in (_training, _gap, _parts, _network, _claims):
             row = part(folder, files)
             found |= row
             yield {"name": part.__name__.strip("_"), **row}
@@ -129,27 +126,3 @@ def _claims(folder: Path, files: dict[str, str]) -> Row:
             trials.tell(claimed, -1.0)
         found[str(runs)] = round(1e3 * (time.process_time() - began) / 20, 1)
     return {"claim_ms": found}
-
-
-def _reading(folder: Path, files: dict[str, str]) -> Row:
-    """Rows of a mapped file in batches of 100, in order and at random, in turn; every page of it was touched before."""
-    import torch
-
-    from elbo_cli.data.split import Split
-
-    path = folder / "rows.npy"
-    np.save(path, np.ones((100_000, 784), dtype=np.uint8))
-    values = np.load(path, mmap_mode="r")
-    assert int(values.sum()) == values.size  # or the order that comes first would pay for the pages of both
-    split = Split("train", values, "rows", scale=255)
-    orders = {"in_order": torch.arange(50_000), "at_random": torch.randperm(100_000)[:50_000]}
-    spent: dict[str, list[float]] = {name: [] for name in orders}
-    for _ in range(5):
-        for name, order in orders.items():
-            spent[name].append(_cpu(partial(_fetch, split, order)))
-    return {f"mapped_rows_per_s_{name}": round(50_000 / statistics.median(each)) for name, each in spent.items()}
-
-
-def _fetch(split: Any, order: Any) -> None:
-    for index in order.split(100):
-        split.batch(index)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from elbo_cli.data.checks import as_data, check_values, exceeds
 from elbo_cli.data.csv_table import read_csv
 from elbo_cli.data.images import read_images
-from elbo_cli.data.npy import npz_names, read_npy, read_npz
+from elbo_cli.data.npy import npz_names, read_npz
 from elbo_cli.data.parquet_table import read_parquet
 from elbo_cli.data.partition import partition
-from elbo_cli.data.series import Paths, called, files
+from elbo_cli.data.series import NPY, Paths, called, files
 from elbo_cli.data.shards import Shards, open_shards
 from elbo_cli.data.split import Dataset, Split, assemble, binarised
 from elbo_cli.errors import UserError
@@ -142,12 +142,13 @@ def _another(paths: Paths, train: list[Path], name: str) -> list[Path]:
 
 
 def _part(paths: list[Path], source: str, key: str | None, name: str, limit: int) -> Part:
-    return _of_one(paths[0], key, name, limit) if len(paths) == 1 else _of_many(paths, source, limit)
+    several = len(paths) > 1 or (paths[0].suffix.lower() == NPY and paths[0].is_file())
+    return _of_npy(paths, source, limit) if several else _of_one(paths[0], key, name, limit)
 
 
-def _of_many(paths: list[Path], source: str, limit: int) -> Part:
+def _of_npy(paths: list[Path], source: str, limit: int) -> Part:
     shards = open_shards(paths)
-    return Part(shards[:] if shards.nbytes <= limit else shards, source, shards)
+    return Part(shards[:] if shards.nbytes <= limit else shards, source, shards if len(paths) > 1 else None)
 
 
 def _of_one(path: Path, key: str | None, name: str, limit: int) -> Part:
@@ -161,7 +162,9 @@ def _of_one(path: Path, key: str | None, name: str, limit: int) -> Part:
     if not path.is_file():
         raise UserError(f"{path} is no file: a pipe or a device cannot be read twice. Save the data to a file first.")
     if suffix not in READERS:
-        raise UserError(f"{path}: data are read from {', '.join(READERS)}, .npz or a folder of images, not '{suffix}'.")
+        raise UserError(
+            f"{path}: data are read from .npy, .npz, {', '.join(READERS)} or a folder of images, not '{suffix}'."
+        )
     return Part(as_data(READERS[suffix](path, limit), str(path)), str(path))
 
 
@@ -192,7 +195,7 @@ def _auto(parts: dict[str, Part]) -> float:
 
 
 def _split(name: str, part: Part, rows: NDArray[np.int64] | None, scale: float) -> Split:
-    if isinstance(part.values, np.memmap | Shards):
+    if isinstance(part.values, Shards):
         return Split(name, part.values, part.source, scale=scale, rows=rows)
     values = part.values if rows is None else part.values[rows]
     dtype = np.uint8 if values.dtype == np.uint8 else np.float32
@@ -200,7 +203,6 @@ def _split(name: str, part: Part, rows: NDArray[np.int64] | None, scale: float) 
 
 
 READERS: dict[str, Callable[[Path, int], NDArray[Any]]] = {
-    ".npy": read_npy,
     ".csv": read_csv,
     ".parquet": read_parquet,
 }

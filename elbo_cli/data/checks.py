@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from elbo_cli.errors import UserError
 
 CHANNELS = (1, 3, 4)
-CELLS = 2**22  # values looked at together, so that the check of a memory map needs no memory
+CELLS = 2**22  # values looked at together, so that the check of data larger than memory needs none
 
 
 class Rows(Protocol):

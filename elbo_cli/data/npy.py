@@ -1,4 +1,4 @@
-"""Arrays of numpy's: .npy, in memory or mapped, and .npz. A pickle in either is refused, and a promise is checked."""
+"""Arrays of numpy's: headers of .npy, and .npz. A pickle in either is refused, and a promise is checked."""
 
 import math
 import zipfile
@@ -31,25 +31,17 @@ class Header:
         """The size of the array, without its header."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-
-def read_npy(path: Path, limit: int) -> NDArray[Any]:
-    """The array of a .npy file: in memory up to `limit` bytes, mapped from the file above.
-
-    Raises:
-        UserError: it is no such file, is shorter or longer than its header promises, or holds Python objects.
-    """
-    header = read_header(path)
-    if header.bytes > limit:
-        return map_npy(path, header)
-    with reading(path):
-        return np.asanyarray(np.load(path, allow_pickle=False))
+    @property
+    def stride(self) -> int:
+        """The size of a row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
 def read_header(path: Path) -> Header:
     """What a .npy file promises, and holds.
 
     Raises:
-        UserError: as `read_npy`.
+        UserError: it is no such file, is shorter or longer than its header promises, or holds Python objects.
     """
     with reading(path), path.open("rb") as file:
         return _header(file, str(path), path.stat().st_size)

@@ -1,10 +1,9 @@
-"""One part of a data set, in memory or mapped from a file; and a data set, which is three of them."""
+"""One part of a data set, in memory or in files; and a data set, which is three of them."""
 
 import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,17 +24,17 @@ CELLS = 2**22  # values in one block of a streaming pass: 16 MB as float32, what
 class Split:
     """One part of a data set: x = values / scale, binarised as `pending` says at each visit.
 
-    A split in memory is binarised once, at load, unless it is to be drawn afresh at every visit; a memory map
+    A split in memory is binarised once, at load, unless it is to be drawn afresh at every visit; one in files
     never is, so its rows are binarised when they are visited, each with noise of its own (`binarize.row_noise`).
     """
 
     name: str  # train, valid or test
-    values: Tensor | NDArray[Any] | Shards  # [N, ...]; an array is a memory map of a file, and shards are of several
+    values: Tensor | Shards  # [N, ...]; shards are read from their files
     source: str  # where it came from, for messages
     scale: float = 1.0  # 255 for 8-bit images
     pending: str = "none"  # the binarisation that a visit still has to do
     key: int = 0  # seed of the noise of binarisation, if it is fixed
-    rows: NDArray[np.int64] | None = None  # rows of what is mapped that are this split's; all, where None
+    rows: NDArray[np.int64] | None = None  # rows of the files that are this split's; all, where None
     device: torch.device = CPU
     _digest: list[str] = field(default_factory=list, init=False, repr=False)  # once it has been asked for
 
@@ -77,7 +76,7 @@ class Split:
         return binarised(replace(self, pending="none"), "fixed", self.key) if self.pending == "dynamic" else self
 
     def to(self, device: torch.device) -> "Split":
-        """The split on `device`: a tensor moves there; of a memory map, each batch will."""
+        """The split on `device`: a tensor moves there; of one in files, each batch will."""
         values = self.values.to(device) if isinstance(self.values, Tensor) else self.values
         return replace(self, values=values, device=device)
 
@@ -91,7 +90,7 @@ class Split:
     def digest(self) -> str:
         """A short hash of the data (before binarisation that is drawn afresh): equal data, equal digest.
 
-        It is taken over x as float32, so that a file and its memory map have one digest. All data are read, once.
+        It is taken over x as float32, so that data in memory and in files have one digest. All data are read, once.
         """
         if not self._digest:
             self._digest.append(self._hashed())
@@ -121,7 +120,7 @@ class Split:
         at = index.cpu().numpy()
         rows = self.values[at if self.rows is None else self.rows[at]]
         dtype = np.uint8 if rows.dtype == np.uint8 else np.float32
-        held = torch.from_numpy(np.array(rows, dtype=dtype, order="C"))
+        held = torch.from_numpy(np.ascontiguousarray(rows, dtype=dtype))
         return self._scaled(held.to(self.device).to(torch.float32))
 
     def _scaled(self, fetched: Tensor) -> Tensor:

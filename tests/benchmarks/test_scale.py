@@ -46,7 +46,6 @@ COSTS: dict[str, list[float]] = {  # what is in the second column
     "all_reduce of 400,000 floats": [UNITS["all_reduce_ms"]["400000"], 30],
     "the same of 4,000,000": [UNITS["all_reduce_ms"]["4000000"]],
     "a claim and its answer": [UNITS["claim_ms"]["100"], UNITS["claim_ms"]["1000"]],
-    "rows of a mapped file": [UNITS["mapped_rows_per_s_in_order"], UNITS["mapped_rows_per_s_at_random"]],
 }
 P = UNITS["parameters"]
 MB = 1e-6

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from elbo_cli.data.arrays import arrays, whole
+from elbo_cli.data.shards import Shards
 from elbo_cli.data.split import Dataset, Split
 from elbo_cli.errors import UserError
 from elbo_cli.runtime import noise
@@ -61,13 +62,15 @@ def test_the_shape_of_a_datum(tmp_path: Path, shape: tuple[int, ...], datum: tup
 @pytest.mark.parametrize(
     "values", [BYTES, BYTES[..., None], (BYTES / 255).astype(">f8"), np.asfortranarray(BYTES > 99)]
 )
-def test_a_file_mapped_gives_what_a_file_in_memory_gives(tmp_path: Path, values: NDArray[Any], binarize: str) -> None:
+def test_a_file_read_by_its_rows_gives_what_a_file_in_memory_gives(
+    tmp_path: Path, values: NDArray[Any], binarize: str
+) -> None:
     path = saved(tmp_path / "x.npy", values)
-    memory, mapped = (arrays(path, binarize=binarize, memory_limit=limit) for limit in (10**6, 10))
+    memory, read = (arrays(path, binarize=binarize, memory_limit=limit) for limit in (10**6, 10))
     assert isinstance(memory.train.values, Tensor)
-    assert isinstance(mapped.train.values, np.memmap)
+    assert isinstance(read.train.values, Shards)
     for name in ("train", "valid", "test"):
-        here, there = memory.split(name), mapped.split(name)
+        here, there = memory.split(name), read.split(name)
         with noise(0, "test"):
             mine = every(here)
         with noise(0, "test"):
@@ -78,7 +81,7 @@ def test_a_file_mapped_gives_what_a_file_in_memory_gives(tmp_path: Path, values:
         )
 
 
-def test_a_mapped_file_of_its_own_for_each_split(tmp_path: Path) -> None:
+def test_a_file_of_its_own_for_each_split(tmp_path: Path) -> None:
     paths = [saved(tmp_path / f"{name}.npy", FLOATS[rows]) for name, rows in ROWS.items()]
     data = arrays(paths[0], valid_path=paths[1], test_path=paths[2], memory_limit=10)
     for name, rows in ROWS.items():

@@ -81,7 +81,7 @@ BAD: dict[str, tuple[str, Options, list[str]]] = {
     "a typo in a folder": ("arrays", {"path": "picture/0.png"}, ["no folder", "Did you mean 'pictures'"]),
     "no validation file": ("arrays", {"path": "good.npy", "valid_path": "twoo.npy"}, ["data.valid_path", "'two.npy'"]),
     "no test file": ("arrays", {"path": "good.npy", "test_path": "nix"}, ["data.test_path", "does not exist"]),
-    "another kind of file": ("arrays", {"path": "notes.txt"}, ["notes.txt", ".npy, .csv, .parquet, .npz", "'.txt'"]),
+    "another kind of file": ("arrays", {"path": "notes.txt"}, ["notes.txt", ".npy, .npz, .csv, .parquet", "'.txt'"]),
     "not a number": ("arrays", {"path": "nan.npy"}, ["nan.npy", "(40, 6)", "datum 17", "nan", "[2]"]),
     "infinite": ("arrays", {"path": "inf.npy"}, ["inf.npy", "datum 39", "inf"]),
     "infinite in a map": ("arrays", {"path": "inf.npy", "memory_limit": 9}, ["inf.npy", "datum 39", "inf"]),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from elbo_cli.data.npy import npz_names, read_npy, read_npz
+from elbo_cli.data.npy import map_npy, npz_names, read_header, read_npz
+from elbo_cli.data.shards import open_shards
 from elbo_cli.errors import UserError
 
 LIMIT = 10**6
@@ -32,15 +33,17 @@ def promising(shape: tuple[int, ...], dtype: str = "<f4") -> bytes:
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])
 @pytest.mark.parametrize("values", [VALUES, np.asfortranarray(VALUES), VALUES.astype(">i8"), VALUES > 3])
-def test_an_array_is_read_or_mapped_according_to_its_size(
-    tmp_path: Path, values: NDArray[Any], version: tuple[int, int]
-) -> None:
+def test_a_header_says_where_which_array_is(tmp_path: Path, values: NDArray[Any], version: tuple[int, int]) -> None:
     path = tmp_path / "x.npy"
     path.write_bytes(npy_bytes(values, version))
-    memory, mapped = read_npy(path, values.nbytes), read_npy(path, values.nbytes - 1)
-    assert (isinstance(memory, np.memmap), isinstance(mapped, np.memmap)) == (False, True)
-    np.testing.assert_array_equal(memory, values)
-    np.testing.assert_array_equal(mapped, values)
+    header = read_header(path)
+    assert (header.shape, header.dtype, header.bytes, header.stride) == (
+        values.shape,
+        values.dtype,
+        values.nbytes,
+        values[0].nbytes,
+    )
+    np.testing.assert_array_equal(map_npy(path, header), values)
 
 
 def test_the_arrays_of_an_npz_have_names(tmp_path: Path) -> None:
@@ -72,11 +75,10 @@ def test_a_broken_npy_is_refused_by_name(tmp_path: Path, name: str) -> None:
     content, sentence = BAD[name]
     path = tmp_path / "x.npy"
     path.write_bytes(content)
-    for limit in (LIMIT, 1):
-        with pytest.raises(UserError) as told:
-            read_npy(path, limit)
-        assert sentence in str(told.value)
-        assert str(path) in str(told.value)
+    with pytest.raises(UserError) as told:
+        read_header(path)
+    assert sentence in str(told.value)
+    assert str(path) in str(told.value)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -139,7 +141,7 @@ def test_any_damage_is_read_or_is_a_sentence(tmp_path: Path, data: st.DataObject
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
-        values = read_npy(path, LIMIT) if suffix == "npy" else read_npz(path, "data", LIMIT)
+        values = open_shards([path])[:] if suffix == "npy" else read_npz(path, "data", LIMIT)
     except UserError as error:
         told = str(error)
     else:

@@ -1,7 +1,6 @@
 """Many .npy files are the one array of all their rows."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,59 +100,44 @@ def row_at(place: str, folder: Path) -> NDArray[Any]:
 
 
 def open_files(folder: Path) -> int:
-    """How many files of a folder this process has mapped."""
-    return sum(str(folder) in line for line in Path("/proc/self/maps").read_text().splitlines())
+    """How many files of a folder this process has open."""
+    links = [Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    return sum(str(folder) in str(link.readlink()) for link in links if link.is_symlink())
 
 
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-
-
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts maps in /proc")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
 def test_few_files_are_open_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "OPEN", 5)
     found = open_shards(cut(tmp_path, FLOATS, CUTS["one row each"]))
     assert open_files(tmp_path) == 0
-    before = open_descriptors()
     np.testing.assert_array_equal(found[:], FLOATS)
     assert open_files(tmp_path) == 5
-    assert open_descriptors() == before + 5
+    del found
+    assert open_files(tmp_path) == 0
 
 
-def test_a_rank_reads_its_own_rows_and_no_others(tmp_path: Path) -> None:
+def test_a_rank_reads_its_own_rows_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With noise drawn for the whole batch."""
     cut(tmp_path / "many", FLOATS, CUTS["uneven"])
     split = whole(tmp_path / "many", memory_limit=10)
-    spy = Spy(split)
+    read = reads(monkeypatch)
     index, own = torch.tensor([31, 2, 17, 39, 0, 24]), torch.tensor([1, 2, 5])
-    x = spy.split.rows_of_batch(index, own)
+    x = split.rows_of_batch(index, own)
     assert torch.equal(x, torch.from_numpy(FLOATS)[index[own]])
-    assert sorted(spy.read) == [2, 17, 24]
+    assert sorted(read) == sorted(FLOATS[row].tobytes() for row in (2, 17, 24))
 
 
-class Spy:
-    """A split of many files that writes down which rows are read."""
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is read of files from here on."""
+    read: list[bytes] = []
+    pread = os.pread
 
-    def __init__(self, split: Split) -> None:
-        values = split.values
-        assert isinstance(values, Shards)
-        self.read: list[int] = []
+    def noted(file: int, size: int, begin: int) -> bytes:
+        read.append(pread(file, size, begin))
+        return read[-1]
 
-        def mapped(number: int) -> Any:
-            return Noted(values.mapped(number), int(values.starts[number]), self.read)
-
-        self.split = replace(split, values=replace(values, mapped=mapped))
-
-
-class Noted:
-    """A file whose rows are written down when they are read."""
-
-    def __init__(self, values: NDArray[Any], first: int, read: list[int]) -> None:
-        self.values, self.first, self.read = values, first, read
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        self.read += (rows + self.first).tolist()
-        return np.asarray(self.values[rows])
+    monkeypatch.setattr(os, "pread", noted)
+    return read
 
 
 def test_bytes_are_looked_through_no_longer_than_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +169,7 @@ ODD = {
     "another width": (lambda path: saved(path, FLOATS[:, :5]), "part-1.npy holds data of shape (5,)", "(6,), float32"),
     "another type": (lambda path: saved(path, FLOATS.astype("f8")), "part-1.npy holds data of shape (6,), float64", ""),
     "another byte order": (lambda path: saved(path, FLOATS.astype(">f4")), "part-1.npy holds", ">f4"),
-    "images": (lambda path: saved(path, BYTES), "part-1.npy holds data of shape (1, 5, 4), uint8", ""),
+    "images": (lambda path: saved(path, BYTES), "part-1.npy holds data of shape (5, 4), uint8", ""),
     "a vector": (lambda path: saved(path, FLOATS[0]), "part-1.npy has shape (6,)", ""),
     "no rows": (lambda path: saved(path, FLOATS[:0]), "part-1.npy is empty", "(0, 6)"),
     "nothing": (lambda path: path.write_bytes(b""), "part-1.npy cannot be read", ""),
@@ -233,6 +217,47 @@ def test_a_file_that_goes_away_meanwhile_is_a_sentence(tmp_path: Path) -> None:
     paths[1].unlink()
     paths[2].write_bytes(paths[2].read_bytes()[:200])
     assert len(found[:10]) == 10
-    for rows in (slice(10, 11), slice(39, 40)):
-        with pytest.raises(UserError, match=r"part-[12].npy cannot be read"):
-            found[rows]
+    with pytest.raises(UserError, match=r"part-1.npy cannot be read: .*No such file"):
+        found[10:11]
+    with pytest.raises(UserError, match=r"part-2.npy has been cut off"):
+        found[39:40]
+
+
+def test_rows_that_follow_each_other_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass in order has one read for each file, and not one for each row."""
+    found = open_shards(cut(tmp_path, FLOATS, CUTS["uneven"]))
+    read = reads(monkeypatch)
+    np.testing.assert_array_equal(found[:], FLOATS)
+    assert read == [piece.tobytes() for piece in np.split(FLOATS, CUTS["uneven"])]
+    read.clear()
+    at = np.array([5, 6, 7, 30, 29, 0, 1])
+    np.testing.assert_array_equal(found[at], FLOATS[at])
+    assert read == [FLOATS[rows].tobytes() for rows in ([0], [1], [5, 6, 7], [29], [30])]
+
+
+def test_a_read_may_come_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ONCE", 7)
+    found = open_shards(cut(tmp_path, FLOATS, (10,)))
+    read = reads(monkeypatch)
+    np.testing.assert_array_equal(found[:], FLOATS)
+    assert b"".join(read) == FLOATS.tobytes()
+
+
+@pytest.mark.skipif(shards.ADVISE is None, reason="no advice on this system")
+def test_the_disk_is_told_of_all_rows_before_the_first_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = open_shards(cut(tmp_path, FLOATS, CUTS["uneven"]))
+    read, told = reads(monkeypatch), list[int]()
+
+    def noted(file: int, begin: int, size: int, what: int) -> None:
+        assert not read
+        told.append(size)
+
+    monkeypatch.setattr(shards, "ADVISE", noted)
+    at = np.array([5, 6, 7, 30, 29, 0, 1])
+    np.testing.assert_array_equal(found[at], FLOATS[at])
+    assert told == list(map(len, read))
+
+
+def test_without_advice_the_rows_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ADVISE", None)
+    np.testing.assert_array_equal(open_shards(cut(tmp_path, FLOATS, (10,)))[:], FLOATS)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from elbo_cli.data import split as module
+from elbo_cli.data.shards import open_shards
 from elbo_cli.data.split import Dataset, Split, assemble, binarised
 from elbo_cli.errors import UserError
 from elbo_cli.runtime import noise
@@ -21,17 +22,17 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (N, *SHAPE), dtype=np.uint8)
 
 
-@pytest.fixture(params=["memory", "map", "rows of a map"])
+@pytest.fixture(params=["memory", "file", "rows of a file"])
 def split(request: pytest.FixtureRequest, pixels: np.ndarray, tmp_path: Path) -> Split:
     """The same data in three ways."""
     if request.param == "memory":
         return Split("train", torch.from_numpy(pixels), "pixels", scale=255)
     rows = None
-    if request.param == "rows of a map":
+    if request.param == "rows of a file":
         rows = np.arange(N)[::-1] * 2
         pixels = np.repeat(pixels[::-1], 2, axis=0)
     np.save(tmp_path / "x.npy", pixels)
-    return Split("train", np.load(tmp_path / "x.npy", mmap_mode="r"), "pixels", scale=255, rows=rows)
+    return Split("train", open_shards([tmp_path / "x.npy"]), "pixels", scale=255, rows=rows)
 
 
 def whole(split: Split) -> Tensor:

@@ -19,7 +19,6 @@ ASKED = (
     *((name, 256) for name in ("slightly_crude", "crude", "diagonal", "probit_crude", "logistic")),
     ("two_latents", 1024),
     ("two_latents_crude", 1024),
-    ("two_latents_crude", 4096),
 )
 
 

@@ -61,7 +61,8 @@ def test_a_preset_is_checked_trained_and_measured(
     found = elbo("gap", run, "--limit", "4", "--samples", "8", "--json", *more)
     assert found.code == 0, found.err
     gap = json.loads(found.out)
-    assert gap["elbo"]["mean"] < gap["log_px"]["mean"]
+    below, elbo_ = gap["log_px"]["mean"], gap["elbo"]  # which has noise of its own: 64 draws of q
+    assert elbo_["mean"] - 4 * elbo_["se_mc"] < below
     told = elbo("evaluate", run, "--limit", "4", "--json", *more)
     layers = 2 if "2layer" in name else 1
     assert len(json.loads(told.out)["layers"]) == layers

@@ -23,7 +23,7 @@ from elbo_cli.runs import RunFolder
 EPOCHS = 20_000
 RUNS = 1_000
 WARM = 0.2  # of the epochs, before memory is looked at
-GROWTH = 2.0  # MB over the rest of 20,000 epochs: 1.5 is seen, none of it in Python's own heap (docs/reliability.md)
+GROWTH = 0.5  # MB over the rest: Python's cache of attributes fills, which is 0.3 at most (docs/reliability.md)
 LOOKS = 1000  # at memory
 MEASURES = (  # name, column of the looks, unit
     ("resident", 1, "bytes"),
@@ -64,10 +64,10 @@ def _long_run(folder: Path, epochs: int, tally: Tally) -> None:
         [] if numbers == list(range(1, epochs + 1)) else [f"{len(rows)} rows: {ended.code}: {ended.said[-200:]}"]
     )
     tally.lost += [] if all(None not in row.values() for row in rows) else ["a row is cut"]
-    seen = np.loadtxt(looks)
+    seen, late = np.loadtxt(looks), (1 - WARM) * epochs
     for name, column, unit in MEASURES:
         growth, error = slope(seen[:, 0], seen[:, column])
-        tally.notes |= {f"{name}, {unit} an epoch": f"{growth / epochs:.4g} +- {error / epochs:.2g}"}
+        tally.notes |= {f"{name}, {unit} an epoch": f"{growth / late:.3g} +- {error / late:.1g}"}
     growth, error = slope(seen[:, 0], seen[:, 1] / 2**20)
     tally.notes |= {"MB grown": round(growth, 3), "standard error, MB": round(error, 3), "looks": len(seen)}
     tally.notes["MB along the way"] = " ".join(f"{x.mean():.2f}" for x in np.array_split(seen[:, 1] / 2**20, 20))

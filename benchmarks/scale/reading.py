@@ -93,10 +93,8 @@ def _saved(folder: Path, values: NDArray[np.uint8], files: int) -> list[Path]:
     cuts = np.sort(np.random.default_rng(1).choice(np.arange(1, len(values)), files - 1, replace=False))
     paths = [folder / f"part-{number}.npy" for number in range(files)]
     for path, piece in zip(paths, np.split(values, cuts), strict=True):
-        with path.open("wb") as file:
-            np.save(file, piece)
-            file.flush()
-            os.fdatasync(file.fileno())
+        np.save(path, piece)
+    os.sync()
     return paths
 
 

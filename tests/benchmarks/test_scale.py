@@ -86,6 +86,32 @@ def test_jobs_cost_what_their_units_do(row: str) -> None:
         assert all(map(agrees, told, values)), (told, values)
 
 
+READ: list[dict[str, Any]] = json.loads((ROOT / "benchmarks" / "scale" / "reading.json").read_text("utf-8"))
+HELD = ("in memory", "one file", "50 files", "1000 files", "memory map")
+WHAT = {
+    "microseconds of CPU a datum, in the page cache": ("warm", "cpu_us"),
+    "memory for a tenth: bytes from the disk for each byte": ("short", "from_disk_per_byte"),
+    "memory for a tenth: data a second": ("short", "data_per_s"),
+}
+
+
+@pytest.mark.parametrize("what", WHAT)
+@pytest.mark.parametrize(("width", "window"), sorted({(row["bytes"], row["window"] or 0) for row in READ}))
+def test_reading_costs_what_was_measured(width: int, window: int, what: str) -> None:
+    state, key = WHAT[what]
+    order = f"windows of {window:,}" if window else "all shuffled"
+    found = {
+        row["held"]: row[key]
+        for row in READ
+        if (row["bytes"], row["window"] or 0) == (width, window) and row["state"] == state
+    }
+    told = cells(f"{width:,} bytes, {order}: {what}")
+    assert len(told) == len(HELD)
+    for figures, held in zip(told, HELD, strict=True):
+        assert len(figures) == (held in found)
+        assert all(agrees(figure, found[held]) for figure in figures), (held, figures, found[held])
+
+
 @pytest.fixture(scope="module")
 def simulated() -> list[dict[str, Any]]:
     return list(simulation.study(Setting()))

@@ -63,7 +63,7 @@ def test_two_processes_find_what_one_finds_to_the_bit(
 ) -> None:
     """With K draws, and with a tolerance, whose pilots the processes tell each other."""
     # 130 data: those of a process, and their fits, stay with it, 128 at a time
-    tolerance = ("gap", trained, "--tolerance", "0.5", "--proposal", "auto", "--limit", "130", "--json")
+    tolerance = ("gap", trained, "--tolerance", "0.5", "--method", "importance", "--limit", "130", "--json")
     fixed = ("gap", trained, *WAY, "--json", "--out", "rows.csv")
     first, second = together(2, fixed, tolerance, cwd=tmp_path)
     assert told(first) == whole[0]

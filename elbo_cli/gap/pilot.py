@@ -15,9 +15,9 @@ from elbo_cli.gap.importance import Plan, latent_size, weigh_block
 from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
 from elbo_cli.gap.settings import DATA_TILE, Settings
-from elbo_cli.gap.showing import draws_to_show
+from elbo_cli.gap.showing import draws_to_show, edge
 from elbo_cli.gap.tolerance import AIM, MOST, PILOT, ROUNDS, Need, to_tolerance
-from elbo_cli.gap.verdict import ALARM, EXCUSED
+from elbo_cli.gap.verdict import ALARM
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import derive
 
@@ -52,7 +52,7 @@ def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settin
     blocks = torch.split(torch.arange(min(TRIED, len(split))), DATA_TILE)
     jobs = [Job(n, PILOT, index) for n, index in enumerate(blocks)]
     weighed = [weigh_block(model, split.batch(job.index), job, plan) for job in jobs]
-    shown = draws_to_show(weighed, len(split)) or _shown(weighed)
+    shown = max(draws_to_show(weighed, len(split)), _shown(weighed))
     K = max(_predicted(weighed, len(split), settings.tolerance), shown)
     return Trial(name, _cost(proposal, K, weighed, latent_size(model)))
 
@@ -69,8 +69,8 @@ def _shown(weighed: Sequence[Weighed]) -> float:
 
     K >= 10^(1 / (1 - k-hat)),    Vehtari et al. (2024): what heavy tails need, and their pilots' variance hides
     """
-    khat = torch.cat([w.proposal.khat for w in weighed]).quantile(1 - EXCUSED).item()
-    return 10 ** (1 / (1 - khat)) if khat < 1 else math.inf
+    k = edge(weighed)
+    return 10 ** (1 / (1 - k)) if k < 0.95 else math.inf
 
 
 def _cost(proposal: Proposal, K: float, weighed: Sequence[Weighed], D: int) -> float:

@@ -31,15 +31,36 @@ def draws_to_show(weighed: Sequence[Weighed], N: int) -> int:
     typical = khat.median().item()
     if M < FEWEST or not math.isfinite(typical):
         return 0
-    k = ((M + PULL) * typical - PULL / 2) / M
+    k = unpulled(typical, M)
     k -= 1.25 * (1 + k) / math.sqrt(M * len(khat))
     excused = EXCUSED - 2 * math.sqrt(EXCUSED * (1 - EXCUSED) / N)
     enough = (n for n in range(DRAW_TILE, LARGEST, DRAW_TILE) if alarms(k, n) <= excused)
     return next(enough, 0)
 
 
+def edge(weighed: Sequence[Weighed]) -> float:
+    """The tail index of the datum at the edge of what the verdict excuses; inf where it cannot be read.
+
+    The spread of k-hats is that of the data and the noise of a fit: what the noise explains is taken out.
+    """
+    khat, M = torch.cat([w.proposal.khat for w in weighed]), tail_size(weighed[0].proposal.K)
+    if not bool(khat.isfinite().all()):
+        return math.inf
+    k = unpulled(khat.median().item(), M)
+    spread = khat.var(correction=0).item() - _deviation(k, M) ** 2
+    return k + NormalDist().inv_cdf(1 - EXCUSED) * math.sqrt(max(spread, 0.0)) * (M + PULL) / M
+
+
+def unpulled(khat: float, M: int) -> float:
+    """A k-hat without the pull of its prior."""
+    return ((M + PULL) * khat - PULL / 2) / M
+
+
+def _deviation(k: float, M: int) -> float:
+    return math.sqrt(M) * max(1 + k, 0.1) / (M + PULL)
+
+
 def alarms(k: float, K: int) -> float:
     """The share of k-hats of K draws each that are expected above their threshold, where the tail index is k."""
     M = tail_size(K)
-    mean, deviation = (M * k + PULL / 2) / (M + PULL), math.sqrt(M) * max(1 + k, 0.1) / (M + PULL)
-    return 1 - NormalDist(mean, deviation).cdf(threshold(K))
+    return 1 - NormalDist((M * k + PULL / 2) / (M + PULL), _deviation(k, M)).cdf(threshold(K))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from elbo_cli.bounds.pareto import khat, tail_size, threshold
-from elbo_cli.gap.showing import LARGEST, alarms, draws_to_show
+from elbo_cli.gap.showing import LARGEST, alarms, draws_to_show, edge
 from elbo_cli.gap.verdict import EXCUSED
 
 
@@ -55,3 +55,12 @@ def test_what_a_pilot_does_not_show_is_not_planned_for() -> None:
     assert draws_to_show(weighed(torch.full((1000,), 0.5), K=8), 1000) == 0  # two weights have no tail
     few = draws_to_show(weighed(torch.full((4,), 0.5)), 10_000)
     assert few < draws_to_show(weighed(torch.full((4000,), 0.5)), 10_000), "the k-hats of four data are no median"
+
+
+def test_noise_of_k_hats_makes_no_heavy_tail_and_a_spread_of_data_does() -> None:
+    """Where every datum has a tail index of 0.4, the quantile of the k-hats themselves is above 0.6."""
+    alike, mixed = khats(0.4, 64, 4000), torch.cat([khats(k, 64, 1000) for k in (0.1, 0.3, 0.5, 0.9)])
+    assert edge(weighed(alike)) < 0.57
+    assert alike.quantile(0.8) > 0.6
+    assert 0.6 < edge(weighed(mixed)) < 0.95
+    assert edge(weighed(torch.tensor([0.3, math.inf]))) == math.inf

@@ -265,7 +265,7 @@ def test_the_verdict_on_models(name: str, start: str, T: int, resolved: bool) ->
     assert found.verdict.resolved is resolved, found.verdict
     assert (found.interval is not None) is resolved
     if found.interval is not None:
-        assert found.interval.low < found.log_px.mean < found.interval.high
+        assert found.interval.low <= found.log_px.mean <= found.interval.high  # equal chains: no width but rounding
         assert abs(found.log_px.mean - model.log_px(x).mean().item()) < 0.05
 
 

@@ -52,6 +52,27 @@ class FlowNormal(Distribution):
         return -0.5 * e.square().sum(-1) - log_det - self.sigma.log().sum(-1) - constant
 
 
+def need_zuko(what: str) -> None:
+    """Import zuko, which is an extra, and leave torch's checks as they were.
+
+    Its import turns them off for every distribution of the process, those of a user's own model too, whose data would
+    then no longer be held to its likelihood's support.
+
+    Args:
+        what: what it is needed for, for the message.
+
+    Raises:
+        UserError: zuko is not installed.
+    """
+    checks = Distribution._validate_args
+    try:
+        import zuko  # noqa: F401
+    except ImportError as error:
+        raise need_extra("zuko", "flows", what) from error
+    finally:
+        Distribution.set_default_validate_args(checks)
+
+
 class Transforms(nn.Module):
     """A chain of zuko's transforms, given a context [..., C] or none; it begins as the identity.
 
@@ -62,10 +83,7 @@ class Transforms(nn.Module):
     def __init__(self, kind: str, D: int, context: int, count: int, hidden: Sequence[int]) -> None:
         super().__init__()
         make = choose(FLOWS, kind, "flow")
-        try:
-            import zuko  # noqa: F401  # here, because it is an extra
-        except ImportError as error:
-            raise need_extra("zuko", "flows", "A flow as q(z|x) or p(z)") from error
+        need_zuko("A flow as q(z|x) or p(z)")
         options = {"hidden_features": tuple(hidden), "activation": nn.Tanh}
         self.smooth = kind != "nsf"  # the knots of its splines
         self.parts = nn.ModuleList(make(D, context, i, options) for i in range(count))

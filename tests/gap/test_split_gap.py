@@ -1,6 +1,5 @@
 """The two halves of the gap are what closed forms say, add up, and do not rest on the noise of any search."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from elbo_cli.gap.proposals.refine import FAMILIES, Refined
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.split_gap import DRAWS, split_gap
 from elbo_cli.records import Estimate, SplitFindings, SplitRow, Tick
+from elbo_cli.report.parts import as_json
 from elbo_cli.runtime import derive, finished
 from tests.gap.runs import split_of
 from tests.oracles import (
@@ -265,7 +265,7 @@ def test_findings_are_json_and_tell_what_they_cost(monkeypatch: pytest.MonkeyPat
             found: SplitFindings = stop.value
             break
     assert ticks == [Tick(done=n, total=40, what="splitting the gap") for n in (32, 40)]
-    kept = json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))
+    kept = json.loads(json.dumps(as_json(found), allow_nan=False))
     assert kept["amortisation_gap"]["mean"] == found.amortisation_gap.mean
     assert [family.family for family in found.richer] == ["full", "flow"]
     assert found.richer[1].elbo.mean > found.richer[0].elbo.mean > found.refined.mean > found.gap.elbo.mean

@@ -1,6 +1,8 @@
 """Every q(z|x) and p(z) against integrals over a grid of two latents: densities, draws, KL, log p(x), shapes, types."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -218,3 +220,16 @@ def test_a_flow_begins_at_the_normal_that_it_bends(kind: str, D: int) -> None:
     expected = -0.5 * z.square().sum(-1) - 0.5 * D * math.log(2 * math.pi)
     torch.testing.assert_close(p.log_prob(z), expected, rtol=0, atol=1e-12)
     assert p.sample(torch.Size([3])).shape == (3, D)
+
+
+def test_a_flow_leaves_torchs_checks_as_they_were() -> None:
+    """In a process of its own: importing zuko turns them off, for every distribution and for good."""
+    text = (
+        "import torch, {}\n"
+        "from torch.distributions import Bernoulli\n"
+        "Bernoulli(logits=torch.zeros(1)).log_prob(torch.tensor([0.5]))"
+    )
+    ours = "elbo_cli.models.flows; elbo_cli.models.flows.need_zuko('it')"
+    theirs, own = (subprocess.run([sys.executable, "-c", text.format(it)], stderr=-1) for it in ("zuko", ours))
+    assert theirs.returncode == 0, "blind: zuko leaves them alone"
+    assert b"support" in own.stderr

@@ -10,8 +10,8 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
 from elbo_cli.bounds.draws import log_joint
-from elbo_cli.errors import need_extra
 from elbo_cli.gap.proposals.ascent import Ascent, judges, worse
+from elbo_cli.models.flows import need_zuko
 from elbo_cli.models.normals import FullNormal, apply
 
 LAYERS = 4  # every other one moves every other latent
@@ -120,10 +120,7 @@ def identity(base: FullNormal) -> list[Coupling]:
     Raises:
         UserError: zuko is not installed.
     """
-    try:
-        import zuko  # noqa: F401  # here, because it is an extra
-    except ImportError as error:
-        raise need_extra("zuko", "flows", "A flow for each datum") from error
+    need_zuko("A flow for each datum")
     N, D = base.loc.shape
     like: dict[str, Any] = {"dtype": base.loc.dtype, "device": base.loc.device}
     couplings = []

@@ -1,7 +1,8 @@
 """What a user is told when something cannot be done. No imports beyond the standard library."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -35,6 +36,13 @@ def choose(table: Mapping[str, T], name: str, what: str) -> T:
 def need_extra(package: str, extra: str, purpose: str) -> UserError:
     """The error for an optional package that is not installed; it names the extra to install."""
     return UserError(f"{purpose} needs the package '{package}': pip install 'elbo-cli[{extra}]'.")
+
+
+def called(paths: str | Path | Sequence[str | Path]) -> str:
+    """What messages and tables call files: as they were given, and of a list the first."""
+    if isinstance(paths, str | Path):
+        return str(paths)
+    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
 def printable(text: str, width: int = 300) -> str:

@@ -12,10 +12,10 @@ from elbo_cli import build, checkpoint, runs
 from elbo_cli import config as configs
 from elbo_cli.bounds.draws import LatentVariableModel, draw
 from elbo_cli.data.arrays import NAMES, whole
-from elbo_cli.data.series import called, files
+from elbo_cli.data.series import files
 from elbo_cli.data.sources import SOURCES
 from elbo_cli.data.split import Split
-from elbo_cli.errors import UserError, choose, nearest
+from elbo_cli.errors import UserError, called, choose, nearest
 from elbo_cli.foreign import DRAWS, blaming, is_factory, make, refuse_shapes
 from elbo_cli.models.vae import VAE
 from elbo_cli.runtime import settle
@@ -113,14 +113,11 @@ def _data(
         raise UserError("A model of your own needs data: give --data FILE, or --data with a data set's name.")
     if "download" in before:  # a checkpoint may be a stranger's: only who types it asks for the network
         before["download"] = False
-    if name == before.get("name"):
-        return build.open_data(_section(before, overrides), seed).split(split).frozen(), called(
-            before.get("path", name)
-        )
-    if name in SOURCES and name != "arrays":
-        return build.open_data(_section({"name": name} | _kept(before, name), overrides), seed).split(
-            split
-        ).frozen(), name
+    same = name == before.get("name")
+    if same or (name in SOURCES and name != "arrays"):
+        given = before if same else {"name": name} | _kept(before, name)
+        found = build.open_data(_section(given, overrides), seed).split(split).frozen()
+        return found, called(given.get("path", name))
     _refuse_nothing(name)
     section = _section({"name": "arrays", "path": name} | _kept(before, "arrays"), overrides)
     options = section.model_dump(exclude={"name", "valid_path", "test_path", "valid", "test"})

@@ -16,10 +16,10 @@ from elbo_cli.data.images import read_images
 from elbo_cli.data.npy import npz_names, read_npz
 from elbo_cli.data.parquet_table import read_parquet
 from elbo_cli.data.partition import partition
-from elbo_cli.data.series import NPY, Paths, called, files
+from elbo_cli.data.series import NPY, Paths, files
 from elbo_cli.data.shards import Shards, open_shards
 from elbo_cli.data.split import Dataset, Split, assemble, binarised
-from elbo_cli.errors import UserError
+from elbo_cli.errors import UserError, called
 from elbo_cli.runtime import derive
 
 MEMORY_LIMIT = 2 * 2**30

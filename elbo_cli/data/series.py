@@ -31,13 +31,6 @@ def files(paths: Paths, option: str) -> list[Path]:
     return found
 
 
-def called(paths: Paths) -> str:
-    """What messages and reports call them: as they were given, and of a list the first."""
-    if isinstance(paths, str | Path):
-        return str(paths)
-    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-
-
 def natural(path: Path) -> tuple[list[str | int], str]:
     """The key of natural order: text and numbers in turn; where two are equal (1, 01), the text."""
     return [int(piece) if i % 2 else piece for i, piece in enumerate(_pieces(path))], str(path)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from elbo_cli.columns import UP, column, titles
-from elbo_cli.errors import UserError, choose, printable
+from elbo_cli.errors import UserError, called, choose, printable
 from elbo_cli.files import read_small
 from elbo_cli.report.run_config import WIDEST, read_config, section
 from elbo_cli.report.runs_filter import Condition, conditions, flat, refuse_strangers
@@ -94,9 +94,8 @@ def _row(run: RunFolder) -> RunRow:
 
 def _data(section: dict[str, Any]) -> str | None:
     """What a run learnt from: a path, the first of several, or a data set's name."""
-    path = section.get("path") or section.get("name")
-    first, more = (path[0], len(path) - 1) if isinstance(path, list) else (path, 0)
-    return f"{first} and {more} more" if more else first
+    paths = section.get("path") or section.get("name")
+    return None if paths is None else called(paths)
 
 
 def _started(path: Path) -> str | None:

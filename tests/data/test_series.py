@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from elbo_cli.data.series import Paths, called, files
-from elbo_cli.errors import UserError
+from elbo_cli.data.series import Paths, files
+from elbo_cli.errors import UserError, called
 
 
 def made(folder: Path, *names: str) -> Path:

@@ -15,7 +15,6 @@ from elbo_cli.models.architecture import ACTIVATIONS, Architecture
 from elbo_cli.models.networks import KINDS
 from elbo_cli.models.vae import VAE
 from elbo_cli.presets import preset_text
-from elbo_cli.records import Tick
 from elbo_cli.runtime import noise
 from elbo_cli.training.adam import Adam
 from elbo_cli.training.experiment import Experiment, Objective, Progress
@@ -23,9 +22,9 @@ from elbo_cli.training.fused.latents import BACK
 from elbo_cli.training.fused.networks import fits
 from elbo_cli.training.fused.pixels import Pixels
 from elbo_cli.training.fused.step import FusedStep
-from elbo_cli.training.loop import fit, records
+from elbo_cli.training.loop import records
 from elbo_cli.training.step import PlainStep
-from tests.experiments import timeless, weights
+from tests.experiments import stopped, timeless, weights
 
 BASE = "data: {name: digits}\ntrain: {gap_every: 0}\n"
 
@@ -217,7 +216,7 @@ def test_an_epoch_says_the_same() -> None:
 
 def whole_and_resumed(first: Experiment, second: Experiment) -> Progress:
     """One epoch of `first`, whose weights and moments `second` then has."""
-    past = next(event[1] for event in fit(first) if not isinstance(event, Tick))
+    past = stopped(first, 1)
     second.model.load_state_dict(first.model.state_dict())
     checkpoint.unpack(second.optimizer, {k: v.clone() for k, v in checkpoint.pack(first.optimizer).items()})
     return past

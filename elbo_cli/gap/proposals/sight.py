@@ -167,7 +167,8 @@ class PlainView:
         sight, N = self.sight, self.slope.shape[1]
         tangent = torch.eye(self.slope.shape[-1], dtype=self.slope.dtype, device=self.slope.device)[latents]
         for slope, layer in zip(self.slopes, sight.layers, strict=False):  # [A, D]: the same for all data, so far
-            tangent = (tangent.flatten(0, -2) @ layer.weight.T).view(*tangent.shape[:-1], -1) * _mine(slope[:first])
+            along = (tangent.flatten(0, -2) @ layer.weight.T).view(*tangent.shape[:-1], len(layer.weight))
+            tangent = along * _mine(slope[:first])
         tangent = tangent.expand(N, -1, -1, -1) if self.slopes else tangent.expand(N, 1, -1, -1)  # [N, S', A, H]
         f = self.fisher(first) if sight.pixels is None else self._seen(first)
         eta = (tangent.flatten(1, 2) @ sight.last.mT).view(*tangent.shape[:-1], sight.last.shape[-2])  # [N, S', A, P]

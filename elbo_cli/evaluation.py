@@ -15,8 +15,9 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
 from elbo_cli.models.chain import Chain
 from elbo_cli.models.pixels import discrete
+from elbo_cli.ranks import joined, ranks
 from elbo_cli.records import Estimate, Evaluation, EvaluationRow
-from elbo_cli.runtime import joined, noise, ranks
+from elbo_cli.runtime import noise
 
 BLOCK = 250  # data to a block of noise: fixed, so that the answer depends on the seed and on nothing else
 MEANS = 16  # draws for either estimate of E_q[z | x], where layers hide it; twice as many of a q with no mean

@@ -15,9 +15,9 @@ from elbo_cli import config as configs
 from elbo_cli.checkpoint import Checkpoint, Header
 from elbo_cli.errors import UserError
 from elbo_cli.files import append, write_whole
+from elbo_cli.ranks import ranks, refuse_others
 from elbo_cli.records import EpochRecord, Tick
 from elbo_cli.runs import RunFolder, new_folder, old_folder
-from elbo_cli.runtime import ranks, refuse_others
 from elbo_cli.training.experiment import BEGINNING, Experiment, Progress
 from elbo_cli.training.loop import fit
 

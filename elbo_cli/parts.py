@@ -22,7 +22,7 @@ from elbo_cli.errors import UserError, need_extra
 from elbo_cli.files import write_whole
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.jobs import Job, blocks, columns, pack
-from elbo_cli.runtime import rows_of
+from elbo_cli.ranks import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd  # a second to import: where it is used

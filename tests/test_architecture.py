@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "elbo_cli.files": {"elbo_cli.errors"},
     "elbo_cli.presets": {"elbo_cli.errors"},
     "elbo_cli.runtime": {"torch", "elbo_cli.errors"},
+    "elbo_cli.ranks": {"torch", "elbo_cli.errors", "elbo_cli.runtime"},
     "elbo_cli.bounds": {"torch"},
     "elbo_cli.models": {"torch", "zuko", "elbo_cli.bounds", "elbo_cli.errors"},
     "elbo_cli.data": {"torch", "numpy", "PIL", "pooch", "pyarrow", "pandas", "elbo_cli.errors", "elbo_cli.runtime"},
@@ -47,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.data",
         "elbo_cli.errors",
         "elbo_cli.models",
+        "elbo_cli.ranks",
         "elbo_cli.records",
         "elbo_cli.runtime",
     },
@@ -57,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.errors",
         "elbo_cli.evaluation",
         "elbo_cli.models",
+        "elbo_cli.ranks",
         "elbo_cli.records",
         "elbo_cli.runtime",
     },
@@ -68,6 +71,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.data",
         "elbo_cli.errors",
         "elbo_cli.models",
+        "elbo_cli.ranks",
         "elbo_cli.records",
         "elbo_cli.runtime",
     },
@@ -76,6 +80,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.bounds",
         "elbo_cli.data",
         "elbo_cli.gap",
+        "elbo_cli.ranks",
         "elbo_cli.runtime",
         "elbo_cli.training",
     },
@@ -223,7 +228,10 @@ def test_only_runtime_sets_the_global_generator() -> None:
     for module, tree in MODULES.items():
         if module != "elbo_cli.runtime":
             assert not {"torch.manual_seed", "random.seed", "np.random.seed"} & attributes(tree), module
-            assert "torch.distributed" not in imports(tree), module
+
+
+def test_only_ranks_knows_of_other_processes() -> None:
+    assert [module for module, tree in MODULES.items() if "torch.distributed" in imports(tree)] == ["elbo_cli.ranks"]
 
 
 def test_the_command_line_opens_without_torch() -> None:

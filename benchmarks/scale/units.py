@@ -21,7 +21,7 @@ from benchmarks.scale.efficiency import CONFIG, _command, _run
 HERE = Path(__file__).parent / "units.json"
 REDUCE = """\
 import sys, time, torch
-from elbo_cli.runtime import together, summed
+from elbo_cli.ranks import together, summed
 with together(torch.device("cpu")) as mine:
     for n in (10_000, 400_000, 4_000_000):
         x, spent = torch.ones(n), []

@@ -6,10 +6,11 @@ from elbo_cli.commands.chosen import Chosen
 from elbo_cli.commands.shards import identity
 from elbo_cli.commands.writing import write
 from elbo_cli.evaluation import evaluate
+from elbo_cli.ranks import refuse_others, together
 from elbo_cli.records import Evaluation, EvaluationRow
 from elbo_cli.report.rows import refuse_path
 from elbo_cli.report.tables import evaluation_json, evaluation_table, latents_table
-from elbo_cli.runtime import open_device, refuse_others, together
+from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen
 from elbo_cli.subject import Subject
 

@@ -17,10 +17,11 @@ from elbo_cli.gap.sandwich import sandwich
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.split_gap import split_gap
 from elbo_cli.merging import merged
+from elbo_cli.ranks import refuse_others, together
 from elbo_cli.records import GapFindings, GapRow
 from elbo_cli.report.parts import as_json, sandwich_screen, split_screen
 from elbo_cli.report.tables import drawing, gap_json, gap_screen
-from elbo_cli.runtime import open_device, refuse_others, together
+from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen
 from elbo_cli.subject import Subject
 

@@ -14,10 +14,11 @@ from elbo_cli.checkpoint import Checkpoint, read
 from elbo_cli.cores import crowded
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.journal import Session, again, agree, journal, resume, start
+from elbo_cli.ranks import ranks, restarts, together
 from elbo_cli.report.live import watch
 from elbo_cli.report.training import closing, implied_beta, training_json
 from elbo_cli.runs import checkpoint_path
-from elbo_cli.runtime import launched, open_device, ranks, restarts, together
+from elbo_cli.runtime import launched, open_device
 from elbo_cli.screen import Screen, Stopped
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from elbo_cli.errors import UserError
 from elbo_cli.parts import Shard
+from elbo_cli.ranks import Ranks
 from elbo_cli.report.rows import refuse_path
-from elbo_cli.runtime import Ranks
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, posterior
 from elbo_cli.gap.settings import CPU, DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.gap.streams import Streams
 from elbo_cli.models.vae import VAE
+from elbo_cli.ranks import ranks
 from elbo_cli.records import GapFindings, Tick
-from elbo_cli.runtime import abreast, noise, ranks
+from elbo_cli.runtime import abreast, noise
 
 TOGETHER = 64  # blocks of data whose weights are kept as one
 ELBO_DRAWS = 64  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest

@@ -10,7 +10,7 @@ from elbo_cli.bounds.curve import curve_sizes
 from elbo_cli.bounds.weights import WeightSummary
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.settings import DATA_TILE
-from elbo_cli.runtime import joined, ranks
+from elbo_cli.ranks import joined, ranks
 
 BOTH = ("gap", "se_gap")  # of the two halves together; where they have draws of their own it follows from the halves
 OWN = ("elbo", "se_elbo")

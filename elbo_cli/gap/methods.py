@@ -18,8 +18,8 @@ from elbo_cli.gap.pilot import by_the_cheapest
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.tolerance import to_tolerance
+from elbo_cli.ranks import ranks
 from elbo_cli.records import GapFindings, Tick
-from elbo_cli.runtime import ranks
 
 Work = Generator[Tick, None, GapFindings]
 Weighing = Generator[Tick, None, list[Weighed]]

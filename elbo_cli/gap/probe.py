@@ -14,7 +14,7 @@ from elbo_cli.gap.proposals.laplace import applies, laplace
 from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
 from elbo_cli.gap.proposals.mixture import Component
 from elbo_cli.gap.proposals.recipes import Proposal, defensive
-from elbo_cli.runtime import ranks
+from elbo_cli.ranks import ranks
 from elbo_cli.training.experiment import Probed
 
 STEPS = 2  # towards each mode: with one, log p(x) of a trained MNIST model is 1.3 nats too low and moves with q

@@ -17,8 +17,9 @@ from elbo_cli.gap.proposals.recipes import posterior
 from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.gap.showing import draws_to_show
 from elbo_cli.gap.verdict import spent
+from elbo_cli.ranks import ranks
 from elbo_cli.records import GapFindings, Tick, Verdict
-from elbo_cli.runtime import derive, ranks
+from elbo_cli.runtime import derive
 
 PILOT = DRAW_TILE  # draws for each datum of the first pilot
 ROUNDS = 3  # measurements at most: one that falls short is the next one's pilot

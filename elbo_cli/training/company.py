@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from elbo_cli.errors import UserError
-from elbo_cli.runtime import ranks, summed
+from elbo_cli.ranks import ranks, summed
 
 
 def pool(parameters: Iterable[nn.Parameter], n: int) -> None:

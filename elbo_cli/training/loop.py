@@ -13,8 +13,9 @@ from torch import Tensor
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
 from elbo_cli.evaluation import measure
+from elbo_cli.ranks import ranks, summed
 from elbo_cli.records import EpochRecord, Tick
-from elbo_cli.runtime import noise, ranks, summed
+from elbo_cli.runtime import noise
 from elbo_cli.training.company import own_noise, own_rows, own_sums
 from elbo_cli.training.experiment import BEGINNING, Experiment, Probed, Progress
 from elbo_cli.training.health import health

@@ -15,7 +15,8 @@ from elbo_cli.gap.jobs import Job, blocks, pack, unpack
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.merging import _refuse_strangers, merged
 from elbo_cli.parts import OWN, About, Shard, read_part
-from elbo_cli.runtime import finished, rows_of
+from elbo_cli.ranks import rows_of
+from elbo_cli.runtime import finished
 from tests.cli.command import Answer, elbo
 from tests.gap.runs import split_of
 from tests.oracles import CASES

@@ -21,8 +21,8 @@ from elbo_cli.gap.proposals.mixture import Mixture
 from elbo_cli.gap.proposals.recipes import posterior
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.verdict import Agreement, interval, judge_chains, remainder
+from elbo_cli.ranks import ranks
 from elbo_cli.records import GapFindings, Tick
-from elbo_cli.runtime import ranks
 
 S = TypeVar("S")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, field, fields
 from typing import Any, overload
 
-UP, POSITIVE = "↑", "≥0"  # signs of a column: higher is better; never negative
+UP, POSITIVE = "↑", "≥0"  # signs of a column: higher is better; not below 0, but for Monte Carlo noise
 
 
 def column(

@@ -225,7 +225,7 @@ class SandwichFindings:
     log_px_at_least: float  # with probability 1 - delta both hold for the mean over these data
     log_px_at_most: float
     delta: float
-    decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
+    decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D + 1, a gradient as two
     caution: str = CAUTION
 
 
@@ -258,7 +258,7 @@ class GapFindings:
     method: str = "importance"
     proposal: str | None = None  # where the draws came from
     why: str = ""  # for what reason, where the user left the choice open
-    decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D, a gradient as two
+    decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D + 1, a gradient as two
     verdict: Verdict = Verdict("unresolved", "", "")
     rows: Sequence[GapRow] = ()
     error: float | None = None  # stated numerical error of an exact method: no mean here is farther from its truth

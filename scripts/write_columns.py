@@ -16,7 +16,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "columns.md"
 PREFACE = """# Every column and every key
 
 Written by `scripts/write_columns.py` from the records in `elbo_cli/records.py`, whose fields are the columns. Nats are
-nats per datum. "up" means that higher is better, "never below 0" what it says. A cell is empty where nothing was
+nats per datum. "up" means that higher is better, "not below 0" that it is not, but for Monte Carlo
+noise where it is a mean over draws. A cell is empty where nothing was
 measured, and a JSON value is null there; numbers are written by their shortest exact form, so that reading them gives
 the same bits. `pandas.read_csv("RUN/metrics.csv")` and `pandas.read_parquet("FILE.parquet")` read the tables. With
 `train.log_to=[csv, tensorboard]` the rows of `metrics.csv` are events too, for `tensorboard --logdir runs`.
@@ -190,7 +191,7 @@ KEYS: dict[str, dict[str, str]] = {
 
 
 def table_rows(record: type) -> list[str]:
-    signs = {"↑": "up", "≥0": "never below 0", "": ""}
+    signs = {"↑": "up", "≥0": "not below 0", "": ""}
     return [
         f"| `{f.name}` | {f.metadata['unit']} | {signs[f.metadata['sign']]} | {f.metadata['about']} |"
         for f in fields(record)

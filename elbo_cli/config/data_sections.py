@@ -8,7 +8,7 @@ from elbo_cli.config.schema import Only
 from elbo_cli.config.values import Count, Positive, Section, Share, Text, Texts, Whole
 
 Binarize = Literal["none", "threshold", "fixed", "dynamic"]
-BINARIZE = "pixels to 0 and 1: not at all, at 1/2, drawn once, or drawn at every visit"
+BINARIZE = "pixels to 0 and 1: not at all, at 1/2, drawn once, or at every visit (valid, test: once)"
 
 
 class Digits(Section):

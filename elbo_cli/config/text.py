@@ -27,7 +27,8 @@ of range is an error that names the file, the line, the key, what was found and 
 at once. A key with a condition ("only with ...") may be given only where the condition holds.
 
 YAML is read strictly: `1e-3` is a number, `no` and `010` are text, booleans are `true` and `false`; a key given twice,
-a tag, an anchor or an alias is an error. An empty file is the config of all defaults.
+a tag, an anchor or an alias is an error. An empty file is the config of all defaults: `mnist`, and no
+`model.between`, whose keys count where it is given.
 
 `KEY=VALUE` on the command line follows the same rules, over the file: `model.latent_dim=20 optim.lr=3e-4
 train.patience=null "model.encoder.hidden=[100, 50]"`. What does not start with `[`, `{` or a quote is one scalar to its

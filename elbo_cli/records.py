@@ -257,6 +257,7 @@ class GapFindings:
     ess: float | None = None  # mean over the data
     method: str = "importance"
     proposal: str | None = None  # where the draws came from
+    temperatures: int | None = None  # of annealing
     why: str = ""  # for what reason, where the user left the choice open
     decodes: int | None = None  # decoder evaluations for each datum; a Jacobian counts as D + 1, a gradient as two
     verdict: Verdict = Verdict("unresolved", "", "")

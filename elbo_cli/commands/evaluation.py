@@ -38,7 +38,6 @@ def run_evaluation(screen: Screen, chosen: Chosen, samples: int, out: Path | Non
 def _show(screen: Screen, subject: Subject, samples: int, found: Evaluation, out: Path | None) -> None:
     screen.show(evaluation_table(found))
     screen.show(latents_table(found))
-    write(screen, out, found.rows, EvaluationRow)
     head = {
         "checkpoint": subject.name,
         "data": subject.data,
@@ -46,4 +45,5 @@ def _show(screen: Screen, subject: Subject, samples: int, found: Evaluation, out
         "samples": samples,
         "seed": subject.seed,
     }
-    screen.emit(head | evaluation_json(found))
+    screen.emit(head | evaluation_json(found))  # first: a full disk shall not take the answer with it
+    write(screen, out, found.rows, EvaluationRow)

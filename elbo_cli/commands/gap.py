@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from elbo_cli.commands.again import with_command
 from elbo_cli.commands.chosen import Chosen, Named
 from elbo_cli.commands.progress import behind_a_bar
 from elbo_cli.commands.shards import identity, run_shard
@@ -15,7 +16,7 @@ from elbo_cli.errors import UserError
 from elbo_cli.gap.methods import measure_gap, refuse_unknown, settled
 from elbo_cli.gap.sandwich import sandwich
 from elbo_cli.gap.settings import Settings
-from elbo_cli.gap.split_gap import split_gap
+from elbo_cli.gap.split_gap import refuse_unsplit, split_gap
 from elbo_cli.merging import merged
 from elbo_cli.ranks import refuse_others, together
 from elbo_cli.records import GapFindings, GapRow
@@ -29,6 +30,7 @@ from elbo_cli.subject import Subject
 def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, wanted: Wanted) -> None:
     """`elbo gap`."""
     wanted.refuse_nonsense()
+    wanted.refuse_unused(method)
     if not 0 < settings.delta < 1:
         raise UserError(f"--delta {settings.delta:g} is no probability: give a number between 0 and 1, as 0.05.")
     method = settled(method, wanted.samples, settings.proposal)
@@ -50,9 +52,10 @@ def _run_whole(
 ) -> None:
     began = time.perf_counter()
     with subject.blamed():
+        if wanted.families:
+            refuse_unsplit(subject.model, next(subject.split.blocks(2)), wanted.families)
         found = behind_a_bar(screen, measure_gap(subject.model, subject.split, method, settings))
-    if found.verdict.advice:
-        found = replace(found, verdict=replace(found.verdict, advice=chosen.again(found.verdict.advice)))
+    found = with_command(found, chosen, settings)
     named = Named(subject.name, subject.data, subject.split.name, subject.seed)
     answer = _show_gap(screen, named, found, time.perf_counter() - began)
     if wanted.families:
@@ -81,8 +84,8 @@ def run_merge(screen: Screen, files: Sequence[str], wanted: Wanted) -> None:
 
 
 def _close(screen: Screen, answer: dict[str, Any], found: GapFindings, wanted: Wanted) -> None:
+    screen.emit(answer)  # first: a full disk shall not take the answer with it
     write(screen, wanted.out, found.rows, GapRow)
-    screen.emit(answer)
     if wanted.strict and not found.verdict.resolved:
         raise SystemExit(3)
 

@@ -44,6 +44,17 @@ class Wanted:
         if self.shard is not None:
             self._refuse_part(self.shard)
 
+    def refuse_unused(self, method: str) -> None:
+        """Insist that the method, as typed, has a use for what it is told.
+
+        Raises:
+            UserError: it has not.
+        """
+        if self.temperatures is not None and method != "ais":
+            raise UserError("--temperatures are annealing's: add --method ais, or leave --temperatures out.")
+        if self.samples is not None and method == "exact" and not self.other_questions:
+            raise UserError("--method exact takes no draws: leave --samples out.")
+
     def _refuse_part(self, shard: Shard) -> None:
         """Insist that what is asked of a part can be had of it."""
         whole = "--tolerance" if self.tolerance is not None else "--strict" if self.strict else self.other_questions

@@ -31,9 +31,7 @@ class Objective(Section):
         "standard", description="of the bound: as it is, sticking the landing, or doubly reparameterised (iwae alone)"
     )
     samples: Count = Field(1, description="draws z ~ q(z|x) for each datum")
-    beta: float = Field(
-        1.0, ge=0, description="weight of the KL; below 1 (iwae: not at 1) the objective is no bound"
-    )
+    beta: float = Field(1.0, ge=0, description="weight of the KL; below 1 (iwae: not at 1) the objective is no bound")
     beta_warmup_epochs: Whole = Field(0, description="epochs in which beta rises from 0; 0: none")
     beta_schedule: WarmUp = Field("linear", description="how it rises; cyclical: in the first half of each cycle")
     beta_cycles: Annotated[Count, Only("beta_schedule", ("cyclical",), neutral=4)] = Field(

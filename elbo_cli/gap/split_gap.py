@@ -19,6 +19,7 @@ from elbo_cli.gap.proposals.mixture import Component, Mixture
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined, inflated, refine_all
 from elbo_cli.gap.settings import DATA_TILE, Settings
+from elbo_cli.models.flows import need_zuko
 from elbo_cli.models.normals import FullNormal
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import Estimate, FamilyGap, SplitFindings, SplitRow, Tick
@@ -91,8 +92,7 @@ def split_gap(
             is no gradient.
         RunError: a log-weight is NaN or +inf.
     """
-    for family in families:
-        choose(FAMILIES, family, "family of q")
+    refuse_unsplit(model, split.batch(torch.arange(min(2, len(split)))), families)
     blocks: list[Block] = []
     for number, index in enumerate(torch.split(torch.arange(len(split)), DATA_TILE)):
         blocks.append(_measure(model, split.batch(index), index, number, families, settings))
@@ -117,6 +117,20 @@ def family_of(model: LatentVariableModel, qz_x: Distribution) -> str:
         "normal with diagonal or full covariance. Leave --split-gap out, or give q as an Independent(Normal) or a "
         "MultivariateNormal."
     )
+
+
+def refuse_unsplit(model: LatentVariableModel, x: Tensor, families: Sequence[str]) -> None:
+    """Insist on what `split_gap` needs, before the long work begins.
+
+    Raises:
+        UserError: there is no such family, its package is not installed, or q is of none that is searched for.
+    """
+    for family in families:
+        choose(FAMILIES, family, "family of q")
+    if "flow" in families:
+        need_zuko("A flow for each datum")
+    with torch.no_grad():
+        family_of(model, model.posterior(x))
 
 
 def around(refined: Refined, qz_x: Distribution, pz: Distribution) -> Mixture:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from elbo_cli.errors import printable
+from elbo_cli.errors import printable, shown
 from elbo_cli.records import CurvePoint, Estimate, Evaluation, GapFindings, Interval
 
 COLOURS = {"resolved": "bold green", "partial": "bold yellow", "unresolved": "bold red"}
@@ -162,7 +162,7 @@ def verdict_line(found: GapFindings) -> Text:
     text = Text(verdict.word.upper(), style=COLOURS[verdict.word]).append(
         f": {verdict.reason}.", style="not bold default"
     )
-    return text.append(f"\nNext: {verdict.advice}", style="not bold default") if verdict.advice else text
+    return text.append(f"\nNext: {shown(verdict.advice)}", style="not bold default") if verdict.advice else text
 
 
 def gap_json(found: GapFindings) -> dict[str, Any]:
@@ -184,6 +184,7 @@ def gap_json(found: GapFindings) -> dict[str, Any]:
         "decodes": found.decodes,
         "method": found.method,
         "proposal": found.proposal,
+        "temperatures": found.temperatures,
         "why": found.why,
         "verdict": found.verdict.word,
         "reason": found.verdict.reason,

@@ -127,6 +127,8 @@ BAD = [
     ("gap run --tolerance nan", "--tolerance nan is no accuracy"),
     ("gap run --tolerance 0.1 --samples 9", "leave --samples out, or --tolerance"),
     ("gap run --tolerance 0.1 --method ais --temperatures 9", "finds the number of temperatures itself"),
+    ("gap run --temperatures 9", "--temperatures are annealing's", "--method ais"),
+    ("gap run --method exact --samples 9", "--method exact takes no draws", "leave --samples out"),
     ("gap wide --method exact", "--method exact does not apply", "3 latents", "--method importance"),
     ("gap run --tile 0", "--tile", "1"),
     ("gap run --delta 2", "--delta 2 is no probability", "0.05"),

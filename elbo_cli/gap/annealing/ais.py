@@ -100,6 +100,7 @@ def conclude(weighed: Sequence[Weighed], D: int, settings: Settings, rounds: int
         found,
         method="ais",
         proposal=settings.proposal,
+        temperatures=course.T,
         decodes=course.decodes(D) + ELBO_DRAWS,
         verdict=verdict,
         interval=interval(found.log_px, remainder(climb)) if verdict.resolved else None,

@@ -106,7 +106,7 @@ def reporting_errors(screen: Screen) -> Iterator[None]:
         except BrokenPipeError:
             _leave_quietly()
         except Exception as error:
-            _leave(f"Failed: {_unforeseen(error)}", 1)
+            _leave(f"Failed: {told(error)}", 1)
 
 
 @contextmanager
@@ -126,8 +126,10 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _unforeseen(error: Exception) -> str:
-    """What is said of an exception that nothing expected; ELBO_TRACEBACK=1 shows all of it."""
+def told(error: Exception) -> str:
+    """What is said of an error: its own sentence, or one for what nothing expected (ELBO_TRACEBACK=1 shows it)."""
+    if isinstance(error, RunError | UserError):
+        return str(error)
     if os.environ.get("ELBO_TRACEBACK"):
         traceback.print_exception(error)
     if isinstance(error, MemoryError) or re.search(BEYOND, str(error)):

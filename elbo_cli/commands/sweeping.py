@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from elbo_cli.build import open_data
 from elbo_cli.commands.chosen import Chosen
 from elbo_cli.commands.comparing import Effort, compared
 from elbo_cli.config.sweeps import Plan, load_sweep
@@ -35,23 +36,32 @@ def run_sweep(screen: Screen, path: Path, device: str) -> None:
     plan = load_sweep(path)
     open_device(device)
     trials = Trials(plan)
-    if not trials.finished():
-        screen.say(_plan(plan, trials))
+    left = trials.left()
+    if left:
+        _refuse_lost_data(plan)
+        screen.say(_plan(plan, left, trials.total()))
         if plan.sweep.slurm is not None:
             run_cluster(plan, plan.sweep.slurm, device)
         else:
-            run_here(plan, device)
+            run_here(plan, left, device)
     _close(screen, plan, Trials(plan), device)
 
 
-def _plan(plan: Plan, trials: Trials) -> str:
-    there = trials.all()
-    done = sum(trial.state.name in (DONE, FAILED) for trial in there)
-    slurm = plan.sweep.slurm
-    where = f"{slurm.jobs} jobs on {slurm.cluster}" if slurm else f"{processes(plan)} processes"
-    total = trials.total()
-    left = f"{total - done} of {total} runs left, {where}, threads {plan.base.threads}. "
-    return f"{plan.folder}: {left}{crowded(plan)}".rstrip()
+def _refuse_lost_data(plan: Plan) -> None:
+    """Open the data that all runs share, where they do: were they gone, every trial would fail for good.
+
+    Raises:
+        UserError: they cannot be opened.
+    """
+    if not any(key.startswith("data.") for key in plan.space):
+        open_data(plan.base.data, plan.base.seed)
+
+
+def _plan(plan: Plan, left: int, total: int) -> str:
+    slurm, most = plan.sweep.slurm, processes(plan, left)
+    where = f"{slurm.jobs} jobs on {slurm.cluster}" if slurm else f"{most} process{'es' * (most > 1)}"
+    left_of = f"{left} of {total} runs left, {where}, threads {plan.base.threads}. "
+    return f"{plan.folder}: {left_of}{crowded(plan, left)}".rstrip()
 
 
 def _close(screen: Screen, plan: Plan, trials: Trials, device: str) -> None:

@@ -6,23 +6,22 @@ import sys
 from pathlib import Path
 
 from elbo_cli.config.sweeps import Plan, Slurm
+from elbo_cli.cores import cores
 from elbo_cli.data.files import first_line
 from elbo_cli.errors import RunError, UserError, need_extra
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def processes(plan: Plan, left: int) -> int:
+    """How many trainings at once: what was asked for, else as many as there are cores for, at the config's threads.
+
+    Never more than the runs that are left.
+    """
+    return min(left, plan.sweep.processes or max(1, cores() // plan.base.threads))
 
 
-def processes(plan: Plan) -> int:
-    """How many trainings at once: what was asked for, else as many as there are cores for, at the config's threads."""
-    return plan.sweep.processes or max(1, cores() // plan.base.threads)
-
-
-def crowded(plan: Plan) -> str:
+def crowded(plan: Plan, left: int) -> str:
     """What to say where more threads are asked for than there are cores, or nothing."""
-    threads, here = processes(plan) * plan.base.threads, cores()
+    threads, here = processes(plan, left) * plan.base.threads, cores()
     if threads <= here:
         return ""
     return (
@@ -41,18 +40,17 @@ def command(path: Path, device: str) -> list[str]:
     return [sys.executable, *safe, "-m", "elbo_cli", "sweep", str(path.absolute()), "--worker", "--device", device]
 
 
-def run_here(plan: Plan, device: str) -> None:
-    """Start the workers as processes of this machine, and wait for them.
+def run_here(plan: Plan, left: int, device: str) -> None:
+    """Start the workers as processes of this machine, for the runs that are left, and wait for them.
 
     Raises:
         RunError: one of them ended with an error.
     """
     home = os.environ | {"OMP_NUM_THREADS": str(plan.base.threads)}
-    workers = [
-        subprocess.Popen(command(plan.path, device), env=home, stdout=sys.stderr.fileno())
-        for _ in range(processes(plan))
-    ]
+    workers: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(processes(plan, left)):
+            workers.append(subprocess.Popen(command(plan.path, device), env=home, stdout=sys.stderr.fileno()))
         codes = [worker.wait() for worker in workers]
     except BaseException:
         for worker in workers:
@@ -89,7 +87,8 @@ def run_cluster(plan: Plan, slurm: Slurm, device: str) -> None:
         for job in jobs:
             job.result()
     except Exception as error:  # submitit's own, of many kinds
-        raise RunError(f"A job of the sweep failed: {str(error).splitlines()[-1]}. {_how(plan)}") from error
+        *_, last = (str(error) or type(error).__name__).splitlines()
+        raise RunError(f"A job of the sweep failed: {last}. {_how(plan)}") from error
 
 
 def _how(plan: Plan) -> str:

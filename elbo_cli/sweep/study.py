@@ -100,9 +100,9 @@ class Trials:
         points = self.plan.sweep.trials if self.plan.sweep.search == "tpe" else len(self.plan.points())
         return points * len(self.plan.sweep.seeds)
 
-    def finished(self) -> bool:
-        """Whether every run has come to its end, a good one or not."""
-        return sum(trial.state.name in (DONE, FAILED) for trial in self.all()) >= self.total()
+    def left(self) -> int:
+        """How many runs have not come to their end, a good one or not."""
+        return max(0, self.total() - sum(trial.state.name in (DONE, FAILED) for trial in self.all()))
 
     def claim(self) -> Claimed | None:
         """A trial to work on: one that was cut off, else the next on the list, else a new proposal; None: all is done.
@@ -153,6 +153,9 @@ class Trials:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            return None
+        if self.study._storage.get_trial(trial._trial_id).state.name != RUNNING:  # told since it was listed
+            lock.release()
             return None
         if trial.user_attrs[VALUES].keys() != self.plan.space.keys():
             raise UserError(f"Trial {trial.number} of {self.folder} has other keys than the sweep's space.")

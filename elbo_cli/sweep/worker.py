@@ -8,8 +8,8 @@ import torch
 
 from elbo_cli import config as configs
 from elbo_cli.config.sweeps import Plan
-from elbo_cli.errors import RunError, UserError
 from elbo_cli.journal import Session, again, journal, start
+from elbo_cli.screen import told
 from elbo_cli.sweep.study import Claimed, Trials
 
 
@@ -37,12 +37,19 @@ def _trained(plan: Plan, trials: Trials, claimed: Claimed, device: torch.device)
         session = _session(plan.config(claimed.point, claimed.seed), claimed, device)
         for _ in journal(session):
             pass
-    except (RunError, UserError) as error:  # this trial's own: the others go on
-        trials.tell(claimed, None, str(error))
-        return Told(claimed.number, claimed.run, settings, None, str(error))
+    except Exception as error:
+        if of_the_machine(error):
+            raise  # the trial stays open: it is taken up again when the trouble is over
+        trials.tell(claimed, None, why := told(error))  # this trial's own: the others go on
+        return Told(claimed.number, claimed.run, settings, None, why)
     score = max(record.score for record in session.folder.records())
     trials.tell(claimed, score)
     return Told(claimed.number, claimed.run, settings, score, went_on=session.past.last.epoch)
+
+
+def of_the_machine(error: Exception) -> bool:
+    """Whether an error would meet any trial: a full disk, a folder that is gone."""
+    return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
 
 
 def _session(config: configs.Config, claimed: Claimed, device: torch.device) -> Session:

@@ -1,9 +1,11 @@
 """`elbo sweep`: every run once, whoever is killed; workers that share one journal; mistakes told before the work."""
 
+import gc
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ pytest.importorskip("optuna")
 
 from elbo_cli.config.errors import ConfigError
 from elbo_cli.config.sweeps import load_sweep
-from elbo_cli.errors import UserError
+from elbo_cli.errors import RunError, UserError
+from elbo_cli.journal import Session
 from elbo_cli.runs import RunFolder
+from elbo_cli.sweep import worker
 from elbo_cli.sweep.crew import crowded, processes
 from elbo_cli.sweep.study import DONE, FAILED, POINT, SEED, VALUES, Trials
 from elbo_cli.sweep.worker import work
@@ -87,7 +91,9 @@ def test_twelve_runs_killed_twice_are_finished_with_nothing_repeated_and_nothing
 
 def test_a_sweep_ends_in_the_comparison_and_again_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(folder, GRID.replace("[0, 1, 2]", "[0, 1]").replace("[2, 3]", "[2]"))
-    monkeypatch.setattr("elbo_cli.commands.sweeping.run_here", lambda plan, device: elbo("sweep", path, "--worker"))
+    monkeypatch.setattr(
+        "elbo_cli.commands.sweeping.run_here", lambda plan, left, device: elbo("sweep", path, "--worker")
+    )
     answer = elbo("sweep", path, "--json")
     assert answer.code == 0, answer.err
     found = json.loads(answer.out)
@@ -123,7 +129,7 @@ def test_a_search_that_proposes_trains_every_seed_of_a_point(folder: Path) -> No
         assert [t.user_attrs[SEED] for t in same] == [4, 7]
         assert same[0].params == same[1].params
     assert by_point[0][0].params != by_point[2][0].params
-    assert Trials(plan).finished()
+    assert Trials(plan).left() == 0
 
 
 def test_a_whole_number_is_never_rounded_out_of_its_range(folder: Path) -> None:
@@ -149,7 +155,7 @@ def test_a_worker_killed_while_it_asks_loses_no_value(
         after.tell(claimed, -1.0)
     assert len(points) == (4 if search == "grid" else 3)
     assert all(set(point) == set(plan.space) for point in points)
-    assert Trials(plan).finished()
+    assert Trials(plan).left() == 0
 
 
 def test_two_workers_never_have_one_trial(folder: Path) -> None:
@@ -169,6 +175,49 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(folder: Path) -> None:
     answer = elbo("sweep", path)
     assert answer.code == 0
     assert "trial-0000: failed. The loss is not finite" in answer.out
+
+
+def test_a_run_that_no_memory_holds_is_told_and_the_others_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nothing foresaw is the trial's own too: left open, it would end every worker that takes it up."""
+    plan = load_sweep(written(folder, GRID.replace("[0, 1, 2]", "[0]")))
+    trains = worker.journal
+
+    def hungry(session: Session) -> Iterator[object]:
+        if session.folder.path.name == "trial-0001":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10^15 bytes.")
+        return trains(session)
+
+    monkeypatch.setattr(worker, "journal", hungry)
+    told = list(work(plan, Trials(plan), CPU))
+    assert [bool(each.why) for each in told] == [False, True, False, False]
+    assert "not enough memory" in told[1].why
+    assert [trial.state.name for trial in Trials(plan).all()] == [DONE, FAILED, DONE, DONE]
+
+
+def test_trouble_of_the_machine_ends_the_worker_and_leaves_the_run_to_be_taken_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = load_sweep(written(folder, GRID.replace("[0, 1, 2]", "[0]")))
+    trains = worker.journal
+
+    def full(session: Session) -> Iterator[object]:
+        raise RunError("Cannot write metrics.csv: no space left on device.") from OSError(28, "no space left")
+
+    monkeypatch.setattr(worker, "journal", full)
+    with pytest.raises(RunError, match="no space left"):
+        next(work(plan, Trials(plan), CPU))
+    monkeypatch.setattr(worker, "journal", trains)
+    gc.collect()  # the claim of a worker that ended is let go of with it
+    assert [each.why for each in work(plan, Trials(plan), CPU)] == [""] * 4
+
+
+def test_data_that_are_gone_fail_no_run(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(TINY.replace("name: digits", f"name: arrays, path: {folder}/mine.npy"))
+    path = written(folder, GRID)
+    answer = elbo("sweep", path)
+    assert answer.code == 2
+    assert "mine.npy does not exist" in answer.err
+    assert {trial.state.name for trial in Trials(load_sweep(path)).all()} == {"WAITING"}
 
 
 def test_a_folder_holds_one_sweep(folder: Path) -> None:
@@ -198,13 +247,14 @@ def test_jobs_of_a_cluster_are_workers(folder: Path) -> None:
 def test_cores_are_shared_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elbo_cli.sweep.crew.cores", lambda: 8)
     plan = load_sweep(written(folder, GRID))
-    assert processes(plan) == 8
-    assert not crowded(plan)
+    assert processes(plan, left=12) == 8
+    assert processes(plan, left=1) == 1
+    assert not crowded(plan, left=12)
     (folder / "tiny.yaml").write_text(TINY + "threads: 3\n")
-    assert processes(load_sweep(written(folder, GRID))) == 2
+    assert processes(load_sweep(written(folder, GRID)), left=12) == 2
     wide = load_sweep(written(folder, GRID + "processes: 3\n"))
-    assert "They need 9 cores and there are 8" in crowded(wide)
-    assert "processes: 2" in crowded(wide)
+    assert "They need 9 cores and there are 8" in crowded(wide, left=12)
+    assert "processes: 2" in crowded(wide, left=12)
 
 
 @pytest.mark.parametrize(

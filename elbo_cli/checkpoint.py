@@ -14,7 +14,7 @@ from torch import Tensor
 
 from elbo_cli.columns import titles
 from elbo_cli.errors import UserError
-from elbo_cli.files import write_whole
+from elbo_cli.files import HEADER, write_whole
 from elbo_cli.records import EpochRecord
 from elbo_cli.training.experiment import Optimizer
 
@@ -32,7 +32,6 @@ DTYPES = {  # of weights and moments, by their names in a file and in its order:
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-LONGEST = 2**26  # bytes of a header; a thousand tensors take 100 kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def _metadata(path: Path) -> dict[str, str]:
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > LONGEST:
+        if length > HEADER:
             raise ValueError(f"its header would have {length:,} bytes")
         header = json.loads(file.read(length))
     metadata = header.pop("__metadata__", {})

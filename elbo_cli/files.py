@@ -8,6 +8,8 @@ from pathlib import Path
 from elbo_cli.errors import RunError, UserError
 
 SMALL = 2**20  # bytes
+HEADER = 2**24  # bytes of a checkpoint's header, at most; one of a thousand tensors has 100 kB
+NAME, PLACE = 240, 4000  # bytes of a name and of a path: systems take 255 and 4,096, and a temporary name is longer
 
 
 @contextmanager
@@ -17,6 +19,19 @@ def sentences(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"Cannot {what} {path}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def looking(path: Path | str) -> Iterator[None]:
+    """Ask the system what is at a path that a user named; pathlib raises where it will not say.
+
+    Raises:
+        UserError: it will not: no permission, or a name too long.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Cannot look at {path}: {error.strerror or error}. Give another place.") from error
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -94,9 +109,11 @@ def refuse_place(path: Path, option: str) -> None:
     """
     if "\0" in str(path):
         raise UserError(f"{option} {path}: a name has no NUL in it. Give another place.")
-    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    if not above.is_dir():
-        raise UserError(f"{option} {path}: {above} is no folder. Give another place.")
+    _refuse_long(path, option)
+    above = next((folder for folder in path.absolute().parents if os.path.lexists(folder)), path.absolute())
+    with looking(path):
+        if not above.is_dir():
+            raise UserError(f"{option} {path}: {above} is no folder. Give another place.")
     if not os.access(above, os.W_OK | os.X_OK):
         raise UserError(f"{option} {path}: the folder {above} may not be written to. Give another place.")
 
@@ -107,11 +124,19 @@ def refuse_file(path: Path, option: str) -> None:
     Raises:
         UserError: it is a folder, or its folder is not there or may not be written to.
     """
-    if path.is_dir():
-        raise UserError(f"{option} {path} is a folder: give a file's name.")
     refuse_place(path, option)
-    if not path.parent.is_dir():
-        raise UserError(f"{option} {path}: there is no folder {path.parent}. Make it first, or give another place.")
+    with looking(path):
+        if path.is_dir():
+            raise UserError(f"{option} {path} is a folder: give a file's name.")
+        if not path.parent.is_dir():
+            raise UserError(f"{option} {path}: there is no folder {path.parent}. Make it first, or give another place.")
+
+
+def _refuse_long(path: Path, option: str) -> None:
+    for part, longest in (*((part, NAME) for part in path.parts), (str(path.absolute()), PLACE)):
+        size = len(os.fsencode(part))
+        if size > longest:
+            raise UserError(f"{option} {part[:40]}... has {size:,} bytes, {longest:,} at most. Give a shorter name.")
 
 
 def _flush_folder(folder: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.errors import RunError, UserError, nearest
+from elbo_cli.files import looking
 
 METHODS = ("prior", "posterior", "likelihood")
 DRAWS = 3
@@ -20,8 +21,13 @@ LIBRARIES = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "impo
 
 
 def is_factory(name: str) -> bool:
-    """Whether `package.module:factory` is meant, and not a file."""
-    return ":" in name and not Path(name).exists()
+    """Whether `package.module:factory` is meant, and not a file.
+
+    Raises:
+        UserError: the system will not say whether there is one.
+    """
+    with looking(name):
+        return ":" in name and not Path(name).exists()
 
 
 def make(name: str) -> LatentVariableModel:

@@ -19,7 +19,7 @@ from torch import Tensor
 from elbo_cli import __version__
 from elbo_cli.data.files import reading
 from elbo_cli.errors import UserError, need_extra
-from elbo_cli.files import write_whole
+from elbo_cli.files import looking, write_whole
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.jobs import Job, blocks, columns, pack
 from elbo_cli.ranks import rows_of
@@ -153,8 +153,9 @@ def read_part(path: Path) -> Part:
     Raises:
         UserError: it is none, is damaged, or was written by another version of elbo.
     """
-    if not path.is_file():
-        raise UserError(f"There is no part {path}. Give the files that elbo gap --shard wrote.")
+    with looking(path):
+        if not path.is_file():
+            raise UserError(f"There is no part {path}. Give the files that elbo gap --shard wrote.")
     with reading(path):
         frame, sealed = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     if KEY not in sealed or SEAL not in sealed:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from elbo_cli import events
 from elbo_cli.columns import csv_text
 from elbo_cli.errors import RunError, UserError
-from elbo_cli.files import append, make_folder, read_small, refuse_place, sweep, write_whole
+from elbo_cli.files import append, looking, make_folder, read_small, refuse_place, sweep, write_whole
 from elbo_cli.records import EpochRecord
 
 
@@ -195,11 +195,12 @@ def new_folder(out: Path | None, name: str, config: str) -> RunFolder:
     mark = hashlib.sha256(f"{config}{now.isoformat()}{os.getpid()}".encode()).hexdigest()[:4]
     path = out or Path("runs") / f"{now:%Y-%m-%d}_{name}_{mark}"
     refuse_place(path, "--out")
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--out {path} is a file; give a folder that does not exist yet.")
-    if path.is_dir() and any(not inside.name.startswith(".") for inside in path.iterdir()):
-        hint = f"continue it with --resume {path}, or give" if (path / "config.yaml").exists() else "give"
-        raise UserError(f"--out {path} is not empty; {hint} a folder that does not exist yet.")
+    with looking(path):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out {path} is a file; give a folder that does not exist yet.")
+        if path.is_dir() and any(not inside.name.startswith(".") for inside in path.iterdir()):
+            hint = f"continue it with --resume {path}, or give" if (path / "config.yaml").exists() else "give"
+            raise UserError(f"--out {path} is not empty; {hint} a folder that does not exist yet.")
     return RunFolder(path)
 
 
@@ -209,28 +210,33 @@ def old_folder(path: Path) -> RunFolder:
     Raises:
         UserError: there is no run at `path`.
     """
-    if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not a run folder: it has no config.yaml. Give a folder that elbo train made.")
+    with looking(path):
+        if not (path / "config.yaml").is_file():
+            raise UserError(f"{path} is not a run folder: it has no config.yaml. Give a folder that elbo train made.")
     return RunFolder(path)
 
 
-def checkpoint_path(text: str) -> Path:
+def checkpoint_path(text: str, factories: bool = True) -> Path:
     """The checkpoint that a user means by a file or by a run folder (then its best, else its last).
+
+    Args:
+        text: as typed.
+        factories: whether `package.module:factory` might have been typed in its place.
 
     Raises:
         UserError: there is none.
     """
     path = Path(text)
-    if path.is_dir():
-        run = RunFolder(path)
-        for candidate in (run.best, run.last):
-            if candidate.is_file():
-                return candidate
-        raise UserError(f"The folder {path} holds no checkpoint (best.safetensors or last.safetensors).")
-    if not path.is_file():
-        raise UserError(
-            f"There is no checkpoint {path}.{_siblings(path)} Give a file, a run folder, or package.module:factory."
-        )
+    with looking(path):
+        if path.is_dir():
+            run = RunFolder(path)
+            for candidate in (run.best, run.last):
+                if candidate.is_file():
+                    return candidate
+            raise UserError(f"The folder {path} holds no checkpoint (best.safetensors or last.safetensors).")
+        if not path.is_file():
+            place = "a file, a run folder, or package.module:factory" if factories else "a file or a run folder"
+            raise UserError(f"There is no checkpoint {path}.{_siblings(path)} Give {place}.")
     return path
 
 

@@ -8,6 +8,9 @@ import pytest
 
 from elbo_cli.errors import RunError, UserError
 from elbo_cli.files import append, make_folder, refuse_file, refuse_place, sweep, write_whole
+from elbo_cli.foreign import is_factory
+from elbo_cli.parts import read_part
+from elbo_cli.runs import checkpoint_path, new_folder, old_folder
 
 
 def test_what_is_written_is_there_and_nothing_else(tmp_path: Path) -> None:
@@ -90,6 +93,43 @@ def test_a_place_is_one_where_something_can_be_made(tmp_path: Path) -> None:
         refuse_file(tmp_path / "a" / "b", "--out")
     with pytest.raises(UserError, match="is a folder: give a file's name"):
         refuse_file(tmp_path, "--out")
+
+
+def test_the_root_is_a_place_and_no_file() -> None:
+    refuse_place(Path("/"), "--out")
+    with pytest.raises(UserError, match="is a folder: give a file's name"):
+        refuse_file(Path("/"), "--out")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 250, "ä" * 124, "/".join(["a" * 200] * 21)])
+def test_a_name_is_no_longer_than_what_can_be_written(name: str, tmp_path: Path) -> None:
+    for refuse in (refuse_place, refuse_file):
+        with pytest.raises(UserError, match=r"bytes, [\d,]+ at most. Give a shorter name"):
+            refuse(tmp_path / name, "--out")
+
+
+@pytest.mark.parametrize("name", ["a" * 240, "ä" * 120])
+def test_the_longest_name_that_is_allowed_can_be_written(name: str, tmp_path: Path) -> None:
+    refuse_file(tmp_path / name, "--out")
+    write_whole(tmp_path / name, "whole")
+    assert (tmp_path / name).read_text() == "whole"
+
+
+def test_what_the_system_will_not_show_is_the_users_to_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, **_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root may look anywhere
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    path = tmp_path / "run"
+    for look in (
+        old_folder,
+        lambda p: new_folder(p, "run", ""),
+        lambda p: checkpoint_path(str(p)),
+        lambda p: is_factory(f"{p}:make"),
+        read_part,
+    ):
+        with pytest.raises(UserError, match=f"Cannot look at {path}.*: Permission denied. Give another place"):
+            look(path)
 
 
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

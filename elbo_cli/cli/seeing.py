@@ -1,4 +1,4 @@
-"""`elbo runs`."""
+"""`elbo runs`, `compare`, `report`, `sample` and `plot`: what looks at runs that are there."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,6 @@
 """`elbo plot`: the curves of one run or several, in the terminal or in a file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,14 +8,14 @@ from elbo_cli.commands.reporting import need_plots
 from elbo_cli.errors import UserError, choose
 from elbo_cli.files import refuse_file, write_whole
 from elbo_cli.records import EpochRecord
-from elbo_cli.report.terminal import Points, plot
+from elbo_cli.report.curves import Points, late, measured
+from elbo_cli.report.terminal import plot
 from elbo_cli.runs import old_folder
 from elbo_cli.screen import Screen
 
 PLACES = {"terminal": ""}  # --out is the other
 FORMATS = (".png", ".svg", ".pdf")
 WIDEST = 110  # characters: a pipe is no screen
-EARLY = 0.1  # of the epochs, which are steep: they are not what a quick look is for
 KINDS: dict[str, tuple[str, dict[str, str]]] = {  # title, and name -> column
     "elbo": ("ELBO, nats per datum", {"train": "train_elbo", "validation": "valid_elbo"}),
     "reconstruction": (
@@ -34,9 +35,9 @@ def run_plot(screen: Screen, runs: Sequence[Path], kind: str, where: str, out: P
     if out is not None:
         _refuse(out)
     curves = {}
-    for run in runs:
+    for run, called in zip(runs, _tails(runs), strict=True):
         for name, points in _curves(old_folder(run).records(), columns).items():
-            curves[name if len(runs) == 1 else f"{run.name} {name}"] = points
+            curves[name if len(runs) == 1 else f"{called} {name}"] = points
     if not curves:
         raise UserError(f"No epoch measured {', '.join(columns.values())}: there is nothing to plot yet.")
     if out is None:
@@ -55,19 +56,23 @@ def _refuse(out: Path) -> None:
     need_plots("A figure in a file")
 
 
+def _tails(runs: Sequence[Path]) -> list[str]:
+    """What the runs are called: the shortest ends of their paths that tell them apart."""
+    whole = [Path(os.path.normpath(run.absolute())).parts for run in runs]
+    ends = ([parts[-n:] for parts in whole] for n in range(1, max(map(len, whole)) + 1))
+    apart = next(each for each in ends if len(set(each)) == len(set(whole)))
+    return [str(Path(*parts)) for parts in apart]
+
+
 def _curves(records: Sequence[EpochRecord], columns: dict[str, str]) -> dict[str, Points]:
     """The columns that were measured."""
-    found: dict[str, Points] = {}
-    for name, column in columns.items():
-        points = [(float(r.epoch), value) for r in records if (value := getattr(r, column)) is not None]
-        if points:
-            found[name] = points
-    return found
+    found = {name: measured(records, column) for name, column in columns.items()}
+    return {name: points for name, points in found.items() if points}
 
 
 def _late(points: Points) -> Points:
-    """Without the first tenth of the epochs, where enough are left."""
-    kept = [point for point in points if point[0] > EARLY * points[-1][0]]
+    """Without the epochs that are not what a quick look is for, where enough are left."""
+    kept = late(points)
     return kept if len(kept) > 2 else points
 
 

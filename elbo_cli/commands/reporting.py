@@ -8,16 +8,19 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elbo_cli import __version__
 from elbo_cli.commands.chosen import Chosen
 from elbo_cli.commands.progress import behind_a_bar
 from elbo_cli.errors import UserError, need_extra
-from elbo_cli.files import read_small, refuse_file
+from elbo_cli.files import looking, read_small, refuse_file
 from elbo_cli.portrait.portray import Effort, portray
 from elbo_cli.runs import RunFolder
 from elbo_cli.screen import Screen
+
+if TYPE_CHECKING:
+    from elbo_cli.report.page.single import Heading  # matplotlib: where it is used
 
 LARGEST = 3_000_000  # bytes that a page may have
 
@@ -41,10 +44,11 @@ def run_report(screen: Screen, chosen: Chosen, effort: Effort, out: Path | None)
     from elbo_cli.report.page.single import report
 
     subject = chosen.open()
+    heading = about(chosen, effort)  # before the long work: a row of metrics.csv may be none
     with subject.blamed():
         work = portray(subject.model, subject.split, data=subject.data, effort=effort, seed=subject.seed)
         portrait = behind_a_bar(screen, work)
-    written = write_report(report(about(chosen, effort), portrait), path)
+    written = write_report(report(heading, portrait), path)
     told(screen, path, written)
 
 
@@ -59,8 +63,8 @@ def run_reports(screen: Screen, chosen: Chosen, others: Sequence[str], effort: E
     from elbo_cli.report.page.several import report
 
     asked = comparing.Effort(gap=effort.samples, limit=effort.limit)
-    found = comparing.compared(screen, chosen, others, asked)
     trainings = {name: about(replace(chosen, checkpoint=name), effort).records for name in names}
+    found = comparing.compared(screen, chosen, others, asked)
     words = " ".join([*map(quote, names), *map(quote, chosen.overrides)])
     lines = [f"elbo compare {words}", f"elbo report {words} --limit {effort.limit} --samples {effort.samples}"]
     told(screen, path, write_report(report(found, trainings, lines, __version__), path))
@@ -93,17 +97,22 @@ def refuse_page(path: Path) -> None:
 def _beside(checkpoint: str) -> Path:
     """report.html in the run's folder, or in this one for a model of a user's own."""
     path = Path(checkpoint)
-    return (path if path.is_dir() else path.parent if path.is_file() else Path()) / "report.html"
+    with looking(path):
+        return (path if path.is_dir() else path.parent if path.is_file() else Path()) / "report.html"
 
 
-def about(chosen: Chosen, effort: Effort) -> "Any":
-    """What a page says of a run beside its portrait."""
-    from elbo_cli.report.page.single import Subject
+def about(chosen: Chosen, effort: Effort) -> "Heading":
+    """What a page says of a run beside its portrait.
+
+    Raises:
+        UserError: a row of metrics.csv is not one that elbo wrote.
+    """
+    from elbo_cli.report.page.single import Heading
 
     path = Path(chosen.checkpoint)
     run = RunFolder(path if path.is_dir() else path.parent)
     known = path.exists() and run.config.is_file()
-    return Subject(
+    return Heading(
         name=path.resolve().name if path.is_dir() else chosen.checkpoint,
         records=run.records() if known else [],
         config=_config(run) if known else "",

@@ -71,7 +71,7 @@ def _session(asked: Asked) -> Session:
         if asked.config is not None or asked.out is not None or asked.init is not None:
             raise UserError("--resume takes the run's own config and folder: leave --config, --out and --init out.")
         return resume(asked.resume, asked.overrides, device)
-    origin = None if asked.init is None else read(checkpoint_path(asked.init))
+    origin = None if asked.init is None else read(checkpoint_path(asked.init, factories=False))
     if asked.config is not None:
         return _begun(configs.load(asked.config, asked.overrides), asked.config.stem, asked.out, device, origin)
     if origin is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elbo_cli.data.checks import as_data, check_values
 from elbo_cli.data.fetch import fetch
-from elbo_cli.data.files import bounded, existing, reading
+from elbo_cli.data.files import bounded, existing, opening, reading
 from elbo_cli.data.partition import sizes
 from elbo_cli.data.split import Dataset, Split, assemble
 from elbo_cli.errors import UserError, need_extra
@@ -151,7 +151,8 @@ def _read(file: BufferedIOBase, size: int) -> bytearray:
 
 def _root(release: Release, root: str | Path | None, download: bool) -> Path:
     if root is not None:
-        return Path(root).expanduser() if download else existing(root, "data.root")
+        with opening(root, "data.root"):
+            return Path(root).expanduser() if download else existing(root, "data.root")
     try:
         import pooch
     except ImportError as error:
@@ -162,9 +163,10 @@ def _root(release: Release, root: str | Path | None, download: bool) -> Path:
 
 def _find(release: Release, folder: Path, stem: str, download: bool) -> Path:
     packed = folder / f"{stem}.gz"
-    for path in (packed, folder / stem):
-        if path.is_file():
-            return path
+    with opening(folder, "data.root"):
+        for path in (packed, folder / stem):
+            if path.is_file():
+                return path
     if not download:
         raise UserError(
             f"The data set {release.name} is not in {folder}: there is no {packed.name}, nor {stem}. "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -14,13 +14,12 @@ from rich.text import Text
 
 from elbo_cli.columns import UP, column, titles
 from elbo_cli.errors import UserError, called, choose, printable
-from elbo_cli.files import read_small
+from elbo_cli.files import HEADER, SMALL, read_small
 from elbo_cli.report.run_config import WIDEST, read_config, section
 from elbo_cli.report.runs_filter import Condition, conditions, flat, refuse_strangers
 from elbo_cli.runs import RunFolder
 
-TAIL = 4096  # bytes from the end of metrics.csv that hold its last row
-LONGEST = 2**24  # bytes of a checkpoint's header; one of a thousand tensors has 100 kB
+TAIL = 4096  # bytes from the end of metrics.csv that hold its last row, unless it has the KL of many latents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +108,7 @@ def _best(path: Path) -> dict[str, Any]:
     """The record of the best epoch, from the head of its checkpoint: a few kB, whatever the size of the model."""
     with suppress(OSError, ValueError, ArithmeticError, KeyError, TypeError, RecursionError), path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if size <= LONGEST:
+        if size <= HEADER:
             record = json.loads(json.loads(file.read(size))["__metadata__"]["elbo"])["last"]
             return {"epoch": int(record["epoch"]), "valid_elbo": _number(record["valid_elbo"])}
     return {}
@@ -123,11 +122,23 @@ def _last(path: Path) -> dict[str, str]:
     """The last whole row of metrics.csv."""
     with suppress(OSError, ValueError), path.open("rb") as file:
         head = file.readline(TAIL).decode().rstrip("\n").split(",")
-        file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - TAIL))
-        lines = file.read(TAIL).decode().split("\n")[:-1]  # after the last newline there is nothing, or half a row
-        if lines and head[0] == "epoch" and 0 <= int(lines[-1].split(",")[0]) < WIDEST:
-            return dict(zip(head, lines[-1].split(","), strict=True))
+        row = _last_line(file).decode().split(",") if head[0] == "epoch" else [""]
+        if 0 <= int(row[0]) < WIDEST:
+            return dict(zip(head, row, strict=True))
     return {}
+
+
+def _last_line(file: BinaryIO) -> bytes:
+    """The last whole line from where a file is read; empty where there is none, or a megabyte does not hold it."""
+    begin, end, size = file.tell(), file.seek(0, os.SEEK_END), TAIL
+    while True:
+        start = file.seek(max(begin, end - size))
+        *lines, _ = file.read(size).split(b"\n")  # after the last newline there is nothing, or half a line
+        if len(lines) > 1 or start == begin:
+            return lines[-1] if lines else b""
+        if size >= SMALL:
+            return b""
+        size *= 4
 
 
 def runs_table(rows: Sequence[RunRow]) -> Table:

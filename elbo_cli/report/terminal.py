@@ -6,8 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from elbo_cli.errors import printable
-
-Points = Sequence[tuple[float, float]]
+from elbo_cli.report.curves import Points
 
 BLANK = 0x2800
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille character, by column and row

@@ -11,6 +11,7 @@ from tests.cli.workshop import furnish
 
 TRAIN = "train --config tiny.yaml --out new "
 ARRAYS = TRAIN + "data.name=arrays data.binarize=none data.path="
+LONG = 300 * "a"  # characters: systems take 255
 TOY = "evaluate --data binary.npy toys:"
 
 # What is typed, and what its message must hold: the place, what was found, the cure.
@@ -56,6 +57,8 @@ BAD = [
     (TRAIN + "data.binarize=none", "digits", "datum", "0 or 1", "data.binarize=dynamic"),
     (TRAIN + "data.binarize=none model.likelihood=poisson", "datum", "counts"),
     (TRAIN + "data.name=mnist data.root=nowhere", "data.root=nowhere does not exist"),
+    (TRAIN + "data.name=mnist data.root=~nobody-here data.download=true", "data.root='~nobody-here' cannot be opened"),
+    (TRAIN + f"data.name=mnist data.root={LONG} data.download=true", f"data.root='{LONG}", "File name too long"),
     (TRAIN + "data.name=arrays", "arrays need a file or a folder", "data.path=FILE"),
     (ARRAYS + "binary.npz", "data.path=binary.npz does not exist", "'binary.npy'"),
     (ARRAYS + "hole.npy", "hole.npy", "datum 3 (counted from 0) holds nan at [0, 2, 1]", "fill it in"),
@@ -76,11 +79,14 @@ BAD = [
     ("train --config tiny.yaml --out run", "run is not empty", "--resume run"),
     ("train --config tiny.yaml --out empty/../folder.csv/../notes.txt", "notes.txt is a file"),
     ("train --config tiny.yaml --out notes.txt/new", "notes.txt is no folder"),
+    (f"train --config tiny.yaml --out {LONG}", "300 bytes, 240 at most. Give a shorter name"),
     (TRAIN + "--device gpu", "No device is called 'gpu'", "auto, cpu, cuda, mps"),
     # runs to go on with
     ("train --resume run --config tiny.yaml", "--resume", "leave --config, --out and --init out"),
     ("train --resume run --out new", "leave --config, --out and --init out"),
+    ("train --init nowhere", "There is no checkpoint nowhere", "Give a file or a run folder."),
     ("train --resume nowhere", "nowhere is not a run folder", "config.yaml"),
+    (f"train --resume {LONG}", f"Cannot look at {LONG}: File name too long"),
     ("train --resume empty", "empty is not a run folder"),
     ("train --resume run model.latent_dim=3", "model.latent_dim: 2 -> 3", "start a new run"),
     ("train --resume run train.epoch=3", "train.epoch", "'epochs'"),
@@ -93,6 +99,8 @@ BAD = [
     # checkpoints
     ("evaluate nowhere", "There is no checkpoint nowhere", "a run folder, or package.module:factory"),
     ("evaluate run/beast.safetensors", "no checkpoint run/beast.safetensors", "best.safetensors"),
+    (f"evaluate {LONG}", f"Cannot look at {LONG}: File name too long. Give another place"),
+    (f"evaluate {LONG}:make", f"Cannot look at {LONG}:make: File name too long"),
     ("evaluate empty", "The folder empty holds no checkpoint", "best.safetensors"),
     ("evaluate run/config.yaml", "run/config.yaml is not a whole safetensors file"),
     ("evaluate truncated.safetensors", "truncated.safetensors is not a whole safetensors file", "elbo train"),
@@ -138,6 +146,8 @@ BAD = [
     ("gap run --method importence", "No method is called 'importence'", "'importance'"),
     ("gap run --device gpu", "No device is called 'gpu'"),
     ("gap run --out table.xlsx", "table.xlsx ends in '.xlsx'", ".csv or .parquet"),
+    (f"gap run --out {LONG[:250]}.csv", "254 bytes, 240 at most. Give a shorter name"),
+    (f"gap --merge {LONG}.csv", f"Cannot look at {LONG}.csv: File name too long"),
     ("gap run --out nowhere/table.csv", "there is no folder nowhere"),
     ("evaluate run --out folder.csv", "folder.csv is a folder", "a file's name"),
     ("evaluate run --out notes.txt/table.csv", "notes.txt is no folder"),
@@ -163,6 +173,13 @@ BAD = [
     (TOY + "Late", "toys:Late", "AssertionError: too many of them", "toys.py, line"),
     (TOY.replace("evaluate", "gap") + "Late", "toys:Late", "AssertionError: too many of them"),
     (TOY.replace("binary", "grey") + "good", "toys:good fails", "support"),
+    # pages and pictures
+    ("report nowhere", "There is no checkpoint nowhere"),
+    (f"report {LONG}", f"Cannot look at {LONG}"),
+    (f"report run --out {LONG}.html", "305 bytes, 240 at most"),
+    ("report run --out /", "--out / ends in ''", "report.html"),
+    ("gap run --out /", "--out / ends in ''", ".csv or .parquet"),
+    ("train --config tiny.yaml --out /", "--out / is not empty", "a folder that does not exist yet"),
     # presets
     ("init digitz", "No preset is called 'digitz'", "'digits'"),
     ("init digits --out tiny.yaml", "tiny.yaml is there already", "--force"),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from elbo_cli.commands import reporting
+from elbo_cli.commands import comparing, reporting
 from tests.browser import browsing, chromium
 from tests.cli.command import TINY, elbo
 
@@ -205,6 +205,22 @@ def test_mistakes_are_sentences(words: list[str], says: str, tmp_path: Path, mon
     answer = elbo("report", *words)
     assert answer.code == 2
     assert says in answer.err
+
+
+@pytest.mark.parametrize("others", [[], ["trained"]])
+def test_a_row_that_is_none_is_told_before_the_long_work(
+    others: list[str], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("broken", "trained"):
+        shutil.copytree(trained, tmp_path / name)
+    with (tmp_path / "broken" / "metrics.csv").open("a") as file:
+        file.write("3,4\n")
+    for work in (reporting, "portray"), (comparing, "compared"):
+        monkeypatch.setattr(*work, lambda *_, **__: pytest.fail("it began to measure"))
+    monkeypatch.chdir(tmp_path)
+    answer = elbo("report", *others, "broken")
+    assert answer.code == 2
+    assert "broken/metrics.csv is not as elbo wrote it" in answer.err
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

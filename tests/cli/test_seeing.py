@@ -1,12 +1,16 @@
 """`elbo sample`, `elbo plot`, `elbo runs --where`, and the report of several runs."""
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from elbo_cli.report.figures import training
+from elbo_cli.runs import RunFolder
 from tests.browser import browsing, chromium
 from tests.cli.command import TINY, elbo
 
@@ -75,6 +79,40 @@ def test_curves_are_drawn_in_the_terminal(runs: Path) -> None:
     assert "━ train" in answer.out
     assert any("⠀" < c <= "⣿" for c in answer.out)
     assert "\x1b" not in answer.out
+
+
+def test_curves_are_called_by_what_tells_their_runs_apart(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("a/trial", "b/trial", "c/trial"):
+        shutil.copytree(runs / "two0", tmp_path / place)
+    monkeypatch.chdir(tmp_path / "c" / "trial")
+    answer = elbo("plot", "../../a/trial", "../../b/trial", ".")
+    assert answer.code == 0, answer.err
+    drawn = [f"━ {run}/trial {name}" for run in "abc" for name in ("train", "validation")]
+    assert [line.strip() for line in answer.out.splitlines() if "━" in line] == drawn
+
+
+@pytest.mark.parametrize("said", ["nan", "inf", "-inf"])
+def test_curves_keep_what_is_finite(said: str, runs: Path, tmp_path: Path) -> None:
+    """metrics.csv may be edited by hand; float() reads these words."""
+    shutil.copytree(runs / "two0", tmp_path / "run")
+    path = tmp_path / "run" / "metrics.csv"
+    with path.open() as file:
+        reader = csv.DictReader(file)
+        rows = [row | dict.fromkeys(("train_elbo", "valid_elbo", "valid_kl"), said) for row in reader]
+    rows[0]["valid_elbo"] = "-30.5"
+    with path.open("w") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    answer = elbo("plot", tmp_path / "run")
+    assert answer.code == 0, answer.err
+    assert "-31.00" in answer.out  # half a nat around the one point that is left
+    assert "━ train" not in answer.out
+    assert elbo("plot", tmp_path / "run", "--out", tmp_path / "curve.png").code == 0
+    assert "nothing to plot" not in elbo("plot", tmp_path / "run", "--what", "kl").err
+    assert training.curves(RunFolder(tmp_path / "run").records()) is not None
 
 
 @pytest.mark.parametrize(("ending", "begins"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,26 @@ def test_numbers_beyond_64_bits_are_none_of_elbo_s(runs: Path, tmp_path: Path) -
     rows = {Path(row.path).name: row for row in list_runs(tmp_path)}
     assert rows["wide"].status == "damaged"
     assert rows["long"].epochs == 0
+
+
+@pytest.mark.parametrize("cells", [400, 4000])
+@pytest.mark.parametrize("cut", ["", "4,60,1e-3," + "0.0123456789 " * 4000])
+def test_a_last_row_with_the_kl_of_many_latents_is_found(cells: int, cut: str, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "killed", tmp_path / "wide")
+    kl = " ".join(["0.0123456789012"] * cells)
+    (tmp_path / "wide" / "metrics.csv").write_text(f"epoch,kl_per_latent\n2,{kl}\n3,{kl}\n{cut}")
+    assert [row.epochs for row in list_runs(tmp_path)] == [3]
+
+
+def test_a_last_row_without_an_end_is_looked_for_within_bounds(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "killed", tmp_path / "endless")
+    with (tmp_path / "endless" / "metrics.csv").open("w") as file:
+        file.write("epoch,step\n2,45\n3,")
+        file.truncate(2**32)  # a hole: it takes no room on the disk
+    tracemalloc.start()
+    assert [row.epochs for row in list_runs(tmp_path)] == [0]
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("value", ["2001-99-99", "[[", "[" * 3000, "&a [*a]", "!!python/name:os.system", "\x00"])

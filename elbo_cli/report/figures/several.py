@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from elbo_cli.comparison.records import Comparison, ConfigResult
 from elbo_cli.records import EpochRecord
+from elbo_cli.report.curves import late, measured
 from elbo_cli.report.figures.style import LIGHT, SERIES, Figure, drawing
-from elbo_cli.report.figures.training import EARLY, settle
+from elbo_cli.report.figures.training import settle
 
 NATS = "nats per datum"
 SEEDS = "Seeds may binarise their validation data each in its own way: the tables, on shared data, compare them better."
@@ -20,9 +21,7 @@ def colour(found: Comparison, config: str) -> str:
 
 def curves(found: Comparison, trainings: Mapping[str, Sequence[EpochRecord]]) -> Figure | None:
     """The validation ELBO of every run; one colour for each config."""
-    lines = {
-        run: [(r.epoch, r.valid_elbo) for r in rows if r.valid_elbo is not None] for run, rows in trainings.items()
-    }
+    lines = {run: measured(rows, "valid_elbo") for run, rows in trainings.items()}
     lines = {run: points for run, points in lines.items() if len(points) > 1}
     if not lines:
         return None
@@ -34,13 +33,9 @@ def curves(found: Comparison, trainings: Mapping[str, Sequence[EpochRecord]]) ->
             seen.add(config)
             epochs, values = zip(*points, strict=True)
             drawn.axes.plot(epochs, values, color=colour(found, config), lw=1.4, alpha=0.85, label=label)
-        settle(drawn.axes, [v for points in lines.values() for e, v in points if e > EARLY * points[-1][0]])
+        settle(drawn.axes, [value for points in lines.values() for _, value in late(points)])
         drawn.legend()
     return Figure("How training went", curves_caption(found, lines), (drawn.panel,))
-
-
-def _measured(rows: Sequence[EpochRecord]) -> list[tuple[int, float]]:
-    return [(r.epoch, r.valid_elbo) for r in rows if r.valid_elbo is not None]
 
 
 def curves_caption(found: Comparison, lines: Mapping[str, Sequence[tuple[int, float]]]) -> str:

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from elbo_cli.records import EpochRecord
+from elbo_cli.report.curves import Points, late, measured
 from elbo_cli.report.figures.style import LIGHT, SERIES, Figure, Panel, alone, drawing, saved
 
 NATS = "nats per datum"
 SHOWN = {"elbo": "ELBO", "reconstruction": "reconstruction", "kl": "KL"}
-EARLY = 0.1  # of the epochs: their steep beginning must not flatten all that follows
 
 
 def curves(records: Sequence[EpochRecord]) -> Figure | None:
@@ -26,11 +26,11 @@ def _curve(records: Sequence[EpochRecord], name: str, title: str) -> Panel:
     with drawing(f"training-{name}", f"{title}, {NATS}", "epoch") as drawn:
         everything: list[float] = []
         for split, colour, label in (("train", "orange", "train"), ("valid", "blue", "validation")):
-            points = [(r.epoch, value) for r in records if (value := getattr(r, f"{split}_{name}")) is not None]
+            points = measured(records, f"{split}_{name}")
             if points:
                 style = "--" if split == "train" else "-"
                 drawn.axes.plot(*zip(*points, strict=True), style, color=LIGHT[colour], label=label)
-                everything += [value for epoch, value in points if epoch > EARLY * len(records)]
+                everything += [value for _, value in late(points)]
         settle(drawn.axes, everything)
         drawn.legend()
     return drawn.panel
@@ -38,9 +38,10 @@ def _curve(records: Sequence[EpochRecord], name: str, title: str) -> Panel:
 
 def settle(axes: Axes, values: Sequence[float]) -> None:
     """Limits that show what happens after the first steep epochs, and whole epochs on the axis."""
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 1.0
-    axes.set_ylim(low - margin, high + margin)
+    if values:
+        low, high = min(values), max(values)
+        margin = 0.08 * (high - low) or 1.0
+        axes.set_ylim(low - margin, high + margin)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
@@ -72,7 +73,9 @@ def curves_caption(records: Sequence[EpochRecord]) -> str:
 
 def ledger(records: Sequence[EpochRecord]) -> Figure | None:
     """What the probe's ELBO gained since it was first measured: by a better model, and by a tighter bound."""
-    rows = [r for r in records if r.delta_log_px is not None and r.delta_gap is not None]
+    moved = (dict(measured(records, column)) for column in ("delta_log_px", "delta_gap"))
+    whole = set.intersection(*map(set, moved))
+    rows = [r for r in records if r.epoch in whole]
     if not rows:
         return None
     epochs = [since(records, rows[0]), *(r.epoch for r in rows)]
@@ -108,14 +111,14 @@ def ledger_caption(rows: Sequence[EpochRecord], start: int, model: float, bound:
     return text + " The orange band is what the encoder did not keep up with: the ELBO gained less than log p(x) did."
 
 
-def picture(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], form: str) -> bytes:
+def picture(title: str, lines: Mapping[str, Points], form: str) -> bytes:
     """Curves over epochs as the file of one figure, in a format of matplotlib's."""
     with drawing("curves", title, "epoch") as drawn:
         for number, (name, points) in enumerate(lines.items()):
             epochs, values = zip(*points, strict=True)
             label = name.replace("$", r"\$")  # no formula
             drawn.axes.plot(epochs, values, color=LIGHT[SERIES[number % len(SERIES)]], label=label)
-        settle(drawn.axes, [v for points in lines.values() for e, v in points if e > EARLY * points[-1][0]])
+        settle(drawn.axes, [value for points in lines.values() for _, value in late(points)])
         drawn.legend()
     if form == ".svg":
         return alone(drawn.panel).encode()

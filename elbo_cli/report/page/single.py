@@ -18,7 +18,7 @@ Shown = list[Figure | Gallery | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Heading:
     """What a page is about, beside its portrait."""
 
     name: str
@@ -37,10 +37,10 @@ class Report:
     figures: tuple[Figure | Gallery, ...]
 
 
-def report(subject: Subject, portrait: Portrait) -> Report:
+def report(heading: Heading, portrait: Portrait) -> Report:
     """One run on one page."""
     shown: dict[str, Shown] = {
-        "Training": [training.curves(subject.records), training.ledger(subject.records)],
+        "Training": [training.curves(heading.records), training.ledger(heading.records)],
         "How tight is the bound?": [
             tightness.bound_against_k(portrait),
             tightness.weights(portrait),
@@ -50,8 +50,8 @@ def report(subject: Subject, portrait: Portrait) -> Report:
         "Data and model": _pictures(portrait),
     }
     sections = [Section(title, html.cards(*figures)) for title, figures in shown.items() if any(figures)]
-    sections.append(Section("To reproduce this", reproduce(subject)))
-    page = html.page(subject.name, _head(portrait), sections, foot(subject.version))
+    sections.append(Section("To reproduce this", reproduce(heading)))
+    page = html.page(heading.name, _head(portrait), sections, foot(heading.version))
     return Report(page, tuple(figure for figures in shown.values() for figure in figures if figure is not None))
 
 
@@ -143,13 +143,13 @@ def _verdict(portrait: Portrait) -> str:
     return f'<div class="verdict {html.text(said.word)}"><b>{html.text(said.word)}</b> {html.prose(words)}</div>'
 
 
-def reproduce(subject: Subject) -> str:
+def reproduce(heading: Heading) -> str:
     """Commands, config, manifest."""
-    parts = [html.code("\n".join(subject.commands))]
-    if subject.config:
-        parts.append(html.folded("config.yaml", html.code(subject.config)))
-    if subject.manifest:
-        parts.append(html.folded("manifest.json", html.code(json.dumps(subject.manifest, indent=2))))
+    parts = [html.code("\n".join(heading.commands))]
+    if heading.config:
+        parts.append(html.folded("config.yaml", html.code(heading.config)))
+    if heading.manifest:
+        parts.append(html.folded("manifest.json", html.code(json.dumps(heading.manifest, indent=2))))
     return "".join(parts)
 
 

@@ -83,9 +83,7 @@ def launched() -> int:
 
 
 def _auto() -> torch.device:
-    if torch.cuda.is_available():
-        return _cuda()
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return _cuda() if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _cuda() -> torch.device:
@@ -97,21 +95,19 @@ DEVICES: dict[str, Callable[[], torch.device]] = {
     "auto": _auto,
     "cpu": lambda: torch.device("cpu"),
     "cuda": _cuda,
-    "mps": lambda: torch.device("mps"),
 }
 
 
 def open_device(name: str) -> torch.device:
-    """The device called `auto`, `cpu`, `cuda` or `mps`.
+    """The device called `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: there is no such device on this machine.
+        UserError: there is no such device on this machine, or it cannot sum in float64.
     """
+    if name == "mps":
+        raise UserError("The device 'mps' has no float64, in which all sums here are taken. Type --device cpu.")
     device = choose(DEVICES, name, "device")()
-    missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
-        device.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"This machine has no device '{name}' that torch can use. Type --device cpu, or auto.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(

@@ -15,7 +15,7 @@ DataOverrides = Annotated[
 Checkpoint = Annotated[
     str, typer.Argument(help="A checkpoint file, a run folder (then its best), or package.module:factory.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output; all else on standard error.")]
 Csv = Annotated[bool, typer.Option("--csv", help="CSV on standard output.")]
 SplitName = Annotated[str, typer.Option("--split", help="train, valid or test.")]

@@ -8,6 +8,7 @@ import torch
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
+from elbo_cli.errors import UserError
 from elbo_cli.gap.annealing.prospect import Prospect, floor, prospects
 from elbo_cli.gap.annealing.to_tolerance import to_the_end
 from elbo_cli.gap.findings import Weighed
@@ -30,19 +31,33 @@ class Trial:
 
     name: str
     decodes: float
+    tried: bool = True  # not where it could not have won, or is refused by this model
 
 
 def trials(
     model: LatentVariableModel, split: Split, settings: Settings
 ) -> Generator[Tick, None, tuple[list[Trial], int]]:
-    """Every proposal that can end in `resolved`, tried on the first data, the cheapest first; and what trying cost."""
+    """Every proposal that can end in `resolved`, tried on the first data, the cheapest first; and what trying cost.
+
+    One whose fit alone costs as much as another in all, or whose fit is made for fewer latents, is not tried.
+    """
     names = [name for name, proposal in PROPOSALS.items() if proposal.defended]
-    found, D = [], latent_size(model)
+    found, D, once = list[Trial](), latent_size(model), 0
     for name in names:
-        found.append(_trial(name, model, split, settings))
+        fixed, best = PROPOSALS[name].decodes(D) + PILOT, min((trial.decodes for trial in found), default=math.inf)
+        wanted = fixed < best and PROPOSALS[name].largest >= D
+        found.append(_tried(name, model, split, settings) if wanted else Trial(name, math.inf, tried=False))
+        once += fixed if found[-1].tried else 0
         yield Tick(done=len(found), total=len(names), what="trying proposals")
-    once = sum(PROPOSALS[name].decodes(D) + PILOT for name in names)
     return sorted(found, key=lambda trial: trial.decodes), once * min(TRIED, len(split)) // len(split)
+
+
+def _tried(name: str, model: LatentVariableModel, split: Split, settings: Settings) -> Trial:
+    """A trial; none where the proposal is refused: nobody asked for it."""
+    try:
+        return _trial(name, model, split, settings)
+    except UserError:
+        return Trial(name, math.inf, tried=False)
 
 
 def _trial(name: str, model: LatentVariableModel, split: Split, settings: Settings) -> Trial:
@@ -144,8 +159,10 @@ def by_the_cheapest(model: LatentVariableModel, split: Split, settings: Settings
 def why(ranked: Sequence[Trial], rival: Annealing, tolerance: float) -> str:
     """The prices in a sentence."""
     trusted = [f"{trial.name} about {trial.decodes:,.0f}" for trial in ranked if trial.decodes < math.inf]
-    doubted = [trial.name for trial in ranked if trial.decodes == math.inf]
+    doubted = [trial.name for trial in ranked if trial.tried and trial.decodes == math.inf]
     other = [f"not to be trusted with {PILOT} draws: {', '.join(doubted)}"] if doubted else []
+    untried = [trial.name for trial in ranked if not trial.tried]
+    other += [f"not tried, as dearer or not to be had: {', '.join(untried)}"] if untried else []
     costs = "; ".join([", ".join([*trusted, rival.told()]), *other])
     if not trusted and rival.price == math.inf:
         return f"no way's pilot could be trusted; {costs}"

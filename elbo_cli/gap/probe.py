@@ -22,7 +22,7 @@ STEPS = 2  # towards each mode: with one, log p(x) of a trained MNIST model is 1
 
 def quick(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
     """A Laplace proposal of two steps with shares of q and of the prior: near enough for a difference of epochs."""
-    if not applies(model, qz_x):
+    if not applies(model, x, qz_x):
         return defensive(model, x, qz_x)
     near = laplace(model, x, qz_x, steps=STEPS)
     return (Component(near, 0.8), Component(qz_x, 0.15), Component(model.prior(), 0.05))

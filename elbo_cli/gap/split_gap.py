@@ -15,8 +15,9 @@ from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.importance import Plan, naming, summarise, weigh_tiles
 from elbo_cli.gap.jobs import Job
+from elbo_cli.gap.proposals.laplace import LARGEST_LATENT
 from elbo_cli.gap.proposals.mixture import Component, Mixture
-from elbo_cli.gap.proposals.recipes import PROPOSALS
+from elbo_cli.gap.proposals.recipes import PROPOSALS, defended
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined, inflated, refine_all
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.models.flows import need_zuko
@@ -123,10 +124,17 @@ def refuse_unsplit(model: LatentVariableModel, x: Tensor, families: Sequence[str
     """Insist on what `split_gap` needs, before the long work begins.
 
     Raises:
-        UserError: there is no such family, its package is not installed, or q is of none that is searched for.
+        UserError: there is no such family, its package is not installed, latents are too many, or q is of none that
+            is searched for.
     """
     for family in families:
         choose(FAMILIES, family, "family of q")
+    D = model.prior().event_shape.numel()
+    if D > LARGEST_LATENT:
+        raise UserError(
+            f"--split-gap searches full covariances, of at most {LARGEST_LATENT} latents; this model has {D}. "
+            "Leave --split-gap out."
+        )
     if "flow" in families:
         need_zuko("A flow for each datum")
     with torch.no_grad():
@@ -136,7 +144,7 @@ def refuse_unsplit(model: LatentVariableModel, x: Tensor, families: Sequence[str
 def around(refined: Refined, qz_x: Distribution, pz: Distribution) -> Mixture:
     """A proposal for log p(x): mostly the refined full normal, a little wider, with shares of q and of the prior."""
     assert isinstance(refined.distribution, FullNormal)
-    return Mixture((Component(inflated(refined.distribution), 0.86), Component(qz_x, 0.1), Component(pz, 0.04)))
+    return Mixture(defended(inflated(refined.distribution), qz_x, pz))
 
 
 def _measure(

@@ -80,7 +80,7 @@ BAD = [
     ("train --config tiny.yaml --out empty/../folder.csv/../notes.txt", "notes.txt is a file"),
     ("train --config tiny.yaml --out notes.txt/new", "notes.txt is no folder"),
     (f"train --config tiny.yaml --out {LONG}", "300 bytes, 240 at most. Give a shorter name"),
-    (TRAIN + "--device gpu", "No device is called 'gpu'", "auto, cpu, cuda, mps"),
+    (TRAIN + "--device gpu", "No device is called 'gpu'", "auto, cpu, cuda"),
     # runs to go on with
     ("train --resume run --config tiny.yaml", "--resume", "leave --config, --out and --init out"),
     ("train --resume run --out new", "leave --config, --out and --init out"),

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from elbo_cli.gap import pilot
 from elbo_cli.gap.annealing.to_tolerance import annealed_to_tolerance
 from elbo_cli.gap.pilot import Annealing, Trial, by_the_cheapest, trials, why
 from elbo_cli.gap.proposals.recipes import PROPOSALS
 from elbo_cli.gap.settings import Settings
-from elbo_cli.gap.tolerance import ROUNDS
+from elbo_cli.gap.tolerance import PILOT, ROUNDS
 from elbo_cli.records import GapFindings
 from elbo_cli.runtime import finished
 from tests.gap.runs import split_of
@@ -134,6 +135,35 @@ def test_proposals_that_cannot_end_in_resolved_are_not_tried() -> None:
     ranked, _ = finished(trials(model, split_of(model.data(8)), Settings(adaptive=True)))
     assert {trial.name for trial in ranked} == {name for name, proposal in PROPOSALS.items() if proposal.defended}
     assert [trial.decodes for trial in ranked] == sorted(trial.decodes for trial in ranked)
+
+
+@pytest.mark.parametrize(
+    ("D", "prices", "tried"),
+    [
+        (50, {"auto": 1500.0, "defensive": 9000.0}, ["auto", "defensive"]),
+        (50, {"auto": 1700.0, "defensive": 9000.0, "refined": 1600.0}, ["auto", "defensive", "refined"]),
+        (50, {"auto": math.inf, "defensive": math.inf, "refined": 1600.0}, ["auto", "defensive", "refined"]),
+        (600, {"auto": math.inf, "defensive": math.inf}, ["auto", "defensive"]),
+    ],
+)
+def test_what_cannot_win_is_not_tried(
+    monkeypatch: pytest.MonkeyPatch, D: int, prices: dict[str, float], tried: list[str]
+) -> None:
+    """A fit of 50 latents costs `refined` 1,523 before its first weighed draw; one of 600, half an hour."""
+    seen: list[str] = []
+
+    def trial(name: str, *_: object) -> Trial:
+        seen.append(name)
+        return Trial(name, prices[name])
+
+    monkeypatch.setattr(pilot, "_trial", trial)
+    monkeypatch.setattr(pilot, "latent_size", lambda model: D)
+    model = CASES["crude"].build()
+    ranked, spent = finished(trials(model, split_of(model.data(8)), Settings(adaptive=True)))
+    assert seen == tried
+    assert spent == sum(PROPOSALS[name].decodes(D) + PILOT for name in tried)
+    assert ranked[0] == min((Trial(name, price) for name, price in prices.items()), key=lambda trial: trial.decodes)
+    assert {trial.name for trial in ranked if not trial.tried} == {"auto", "defensive", "refined"} - set(tried)
 
 
 def test_heavy_tails_are_priced_by_what_it_takes_to_see_them() -> None:

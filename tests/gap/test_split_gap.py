@@ -18,7 +18,7 @@ from elbo_cli.gap.importance import importance
 from elbo_cli.gap.proposals import refine
 from elbo_cli.gap.proposals.refine import FAMILIES, Refined
 from elbo_cli.gap.settings import Settings
-from elbo_cli.gap.split_gap import DRAWS, split_gap
+from elbo_cli.gap.split_gap import DRAWS, refuse_unsplit, split_gap
 from elbo_cli.records import Estimate, SplitFindings, SplitRow, Tick
 from elbo_cli.report.parts import as_json
 from elbo_cli.runtime import derive, finished
@@ -308,6 +308,15 @@ def test_a_q_that_is_not_normal_is_told() -> None:
     model = student_posterior()
     with pytest.raises(UserError, match=r"a Independent|StudentT.*Leave --split-gap out"):
         split(model, model.data(2))
+
+
+def test_too_many_latents_for_full_covariances_are_told() -> None:
+    """Before anything is measured: `elbo gap` asks this first."""
+    model = TwoLatentMLP()
+    x = model.data(2)
+    model.latent_dim = 513
+    with pytest.raises(UserError, match=r"at most 512 latents; this model has 513\. Leave --split-gap out"):
+        refuse_unsplit(model, x, ())
 
 
 def test_an_unknown_family_is_told_before_any_work() -> None:

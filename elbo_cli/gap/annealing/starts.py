@@ -64,12 +64,12 @@ def near(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Com
 
     The nearest start there is, and blind: chains that begin in one mode stay in it.
     """
-    return (Component(variational(model, x, qz_x) if applies(model, qz_x) else qz_x, 1.0),)
+    return (Component(variational(model, x, qz_x) if applies(model, x, qz_x) else qz_x, 1.0),)
 
 
 def spread(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
     """Six chains of eight from that normal, one from q, one from the prior: what the six miss, others may find."""
-    if not applies(model, qz_x):
+    if not applies(model, x, qz_x):
         return (Component(qz_x, 0.875), Component(model.prior(), 0.125))
     return (Component(variational(model, x, qz_x), 0.75), Component(model.prior(), 0.125), Component(qz_x, 0.125))
 

@@ -53,7 +53,7 @@ def applies(model: LatentVariableModel, x: Tensor) -> str | None:
         model: the three distributions.
         x: one or more data, [N, ...], to see how the likelihood takes them.
     """
-    model = _precise(model, x.device)
+    model = _precise(model)
     if linear_gaussian(model) is not None:
         return CLOSED_FORM
     return TRAPEZOID if _integrable(model, _taken(model, x[:2])) else None
@@ -75,7 +75,7 @@ def exact(model: LatentVariableModel, split: Split, settings: Settings) -> Gener
             f"gaussian likelihood and a standard_normal prior, or at most {LARGEST_LATENT} latents and a smooth prior. "
             "Type --method importance."
         )
-    model = _precise(model, settings.device)
+    model = _precise(model)
     method = METHODS[rule]
     blocks: list[Found] = []
     done = 0
@@ -87,9 +87,9 @@ def exact(model: LatentVariableModel, split: Split, settings: Settings) -> Gener
     return findings(Found.joined(blocks), rule, settings)
 
 
-def _precise(model: LatentVariableModel, device: torch.device) -> LatentVariableModel:
+def _precise(model: LatentVariableModel) -> LatentVariableModel:
     """The model in float64, where it is elbo's own: a copy, whose rounding cannot be seen."""
-    return copy.deepcopy(model).double() if isinstance(model, VAE) and device.type != "mps" else model
+    return copy.deepcopy(model).double() if isinstance(model, VAE) else model
 
 
 def _taken(model: LatentVariableModel, x: Tensor) -> Tensor:

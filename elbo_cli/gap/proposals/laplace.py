@@ -9,17 +9,35 @@ from elbo_cli.gap.proposals.block import Block, Felt
 from elbo_cli.gap.proposals.fisher import knows
 from elbo_cli.gap.proposals.normal import PrecisionNormal
 from elbo_cli.gap.proposals.prior import prior_precision
-from elbo_cli.gap.proposals.sight import Sight, sight
+from elbo_cli.gap.proposals.sight import Sight, feels, sight
+from elbo_cli.models.vae import VAE
+from elbo_cli.runtime import noise
 
 STEPS = 5
 INFLATE = 1.1  # of the variance: a proposal a little too wide costs little, one too narrow costs its tails
 LARGEST_LATENT = 512  # a Jacobian is D decodes wide, and its Gram matrix D^2 large, for every datum
 
 
-def applies(model: LatentVariableModel, qz_x: Distribution) -> bool:
-    """Whether the model's likelihood has a Fisher information that is known here, and a latent of a size to be had."""
-    vector = len(qz_x.event_shape) == 1 and qz_x.event_shape[0] <= LARGEST_LATENT
-    return vector and knows(model.likelihood(start(qz_x)))
+def applies(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> bool:
+    """Whether a normal can be fitted: Fisher's information is known here, there are derivatives, and D is to be had.
+
+    elbo's own have derivatives. Of another model they are tried on the first datum: its decoder may detach, ask for
+    numbers in the middle (numpy, `.item()`, an `if`), or have no forward mode.
+    """
+    if len(qz_x.event_shape) != 1 or qz_x.event_shape[0] > LARGEST_LATENT:
+        return False
+    z = start(qz_x)
+    return knows(model.likelihood(z)) and (isinstance(model, VAE) or _differentiable(model, x[:1], z[:1]))
+
+
+def _differentiable(model: LatentVariableModel, x: Tensor, z: Tensor) -> bool:
+    """Whether a climb can look around at z [1, D]."""
+    with noise(0, "differentiable", device=x.device):  # a decoder that draws takes none of the fit's noise
+        try:
+            Climb(sight(model, x), z, model.prior())
+        except (RuntimeError, TypeError):  # what torch raises where it cannot follow
+            return False
+        return feels(model, x, z)
 
 
 def draws_nothing(model: LatentVariableModel, qz_x: Distribution) -> bool:

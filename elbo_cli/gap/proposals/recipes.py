@@ -1,5 +1,6 @@
 """Where the draws behind L_K come from: any proposal that has not seen its draws keeps exp L_K unbiased."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,13 +8,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel
-from elbo_cli.gap.proposals.laplace import applies, laplace
+from elbo_cli.errors import UserError
+from elbo_cli.gap.proposals.laplace import LARGEST_LATENT, applies, laplace
 from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
 from elbo_cli.gap.proposals.mixture import Component
 from elbo_cli.gap.proposals.refine import decodes as cost_of_refined
 from elbo_cli.gap.proposals.refine import refined_normal
 from elbo_cli.gap.proposals.variational import decodes as cost_of_variational
 from elbo_cli.gap.proposals.variational import variational
+from elbo_cli.runtime import noise
 
 Recipe = Callable[[LatentVariableModel, Tensor, Distribution], tuple[Component, ...]]
 Around = Callable[[Distribution, Distribution, Distribution], tuple[Component, ...]]  # what was fitted, q, the prior
@@ -31,6 +34,14 @@ def defensive(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tupl
 
 def laplace_alone(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
     """A normal at the mode of each datum's posterior. For study: a mode that it missed stays unseen."""
+    with noise(0, "applies", device=x.device):  # the question takes none of the fit's noise
+        fits = applies(model, x, qz_x)
+    if not fits:
+        raise UserError(
+            f"--proposal laplace does not apply to this model of {qz_x.event_shape.numel()} latents: it needs at most "
+            f"{LARGEST_LATENT}, a likelihood of a family that is known here, and a decoder with derivatives. Type "
+            "--proposal auto, or --proposal refined."
+        )
     return alone(laplace(model, x, qz_x), qz_x, model.prior())
 
 
@@ -49,7 +60,7 @@ def auto(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Com
 
     Where there is no such normal to be had (see `laplace.applies`), q with a share of the prior.
     """
-    if not applies(model, qz_x):
+    if not applies(model, x, qz_x):
         return defensive(model, x, qz_x)
     return defended(variational(model, x, qz_x), qz_x, model.prior())
 
@@ -67,6 +78,7 @@ class Proposal:
     decodes: Callable[[int], int]  # D -> decoder evaluations before the first draw
     defended: bool  # holds a share that reaches what its main part may have missed; without one nothing is `resolved`
     quiet: bool = False  # draws nothing, where `laplace.draws_nothing` holds
+    largest: float = math.inf  # D up to which it is tried unasked
     around: Around | None = None  # the components around what was fitted, where something is; that is the first
 
     def __call__(self, model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> tuple[Component, ...]:
@@ -79,5 +91,5 @@ PROPOSALS: dict[str, Proposal] = {
     "posterior": Proposal(posterior, lambda D: 0, defended=False, quiet=True),
     "defensive": Proposal(defensive, lambda D: 0, defended=True, quiet=True),
     "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False, quiet=True, around=alone),
-    "refined": Proposal(refined, cost_of_refined, defended=True, around=defended),
+    "refined": Proposal(refined, cost_of_refined, defended=True, largest=LARGEST_LATENT, around=defended),
 }

@@ -12,6 +12,7 @@ from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.proposals.ascent import JUDGES, Ascent, diagonal, full
 from elbo_cli.gap.proposals.flow import flow
 from elbo_cli.gap.proposals.own import own
+from elbo_cli.gap.proposals.sight import feels
 from elbo_cli.models.normals import FullNormal, normal
 from elbo_cli.runtime import noise
 
@@ -149,11 +150,8 @@ def _proposal_steps(D: int) -> int:
 
 def _refuse_without_gradient(model: LatentVariableModel, x: Tensor, z: Tensor) -> None:
     """Insist that the likelihood at z [N, D] can be differentiated: else every search would end at the prior."""
-    with torch.enable_grad():
-        z = z.detach().requires_grad_()
-        value = model.likelihood(z).log_prob(x).sum()
-        if value.requires_grad and torch.autograd.grad(value, z, allow_unused=True)[0] is not None:
-            return
+    if feels(model, x, z):
+        return
     raise UserError(
         "q cannot be refined: the likelihood of this model has no gradient by z. Write likelihood(z) without detach, "
         "no_grad or numpy, or leave out what refines q: --split-gap, --proposal refined."

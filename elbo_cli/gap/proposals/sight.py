@@ -101,6 +101,17 @@ def value_and_slope(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[T
     return value.detach(), slope
 
 
+def feels(model: LatentVariableModel, x: Tensor, z: Tensor) -> bool:
+    """Whether log p(x | z) has a gradient by z [N, D]: a decoder may detach, or pass through numpy."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        try:
+            value = model.likelihood(z).log_prob(x).sum()
+            return value.requires_grad and torch.autograd.grad(value, z, allow_unused=True)[0] is not None
+        except (RuntimeError, TypeError):  # what torch raises where it cannot follow
+            return False
+
+
 class PlainSight:
     """Of a VAE with a plain decoder: one pass forth and one back, and curvature from what they left."""
 

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.proposals.block import Block, Felt
-from elbo_cli.gap.proposals.laplace import Climb, start
+from elbo_cli.gap.proposals.laplace import LARGEST_LATENT, Climb, start
 from elbo_cli.gap.proposals.laplace import decodes as cost_of_laplace
 from elbo_cli.gap.proposals.normal import PrecisionNormal
 from elbo_cli.gap.proposals.prior import prior_precision
@@ -84,5 +84,10 @@ def _orthogonal(D: int) -> Tensor:
 
 
 def decodes(D: int) -> int:
-    """Decoder evaluations for each datum at most: a Jacobian counts as D + 1, a value with its gradient as 3."""
+    """Decoder evaluations for each datum at most: a Jacobian counts as D + 1, a value with its gradient as 3.
+
+    None for more latents than a normal is fitted to (`laplace.applies`).
+    """
+    if D > LARGEST_LATENT:
+        return 0
     return cost_of_laplace(D, CLIMB) + 3 + len(RATES) * (2 * PAIRS * 3 + 2 * CURVED * (D + 1))

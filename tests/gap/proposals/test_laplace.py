@@ -16,14 +16,22 @@ from torch.distributions import (
 )
 
 from elbo_cli.bounds.draws import log_joint
+from elbo_cli.errors import UserError
 from elbo_cli.gap.proposals.laplace import applies, laplace
 from elbo_cli.gap.proposals.normal import PrecisionNormal
 from elbo_cli.gap.proposals.prior import prior_precision
+from elbo_cli.gap.proposals.recipes import laplace_alone
 from tests.oracles import CASES, PoissonCounts, TwoLatentMLP, random_linear_gaussian
 from tests.oracles.comparison import close
 from tests.oracles.oracle import Oracle, diagonal_normal
 
-FITTED = [name for name, case in CASES.items() if applies(case.build(), case.build().posterior(case.build().data(2)))]
+
+def fitted(model: Oracle) -> bool:
+    x = model.data(2)
+    return applies(model, x, model.posterior(x))
+
+
+FITTED = [name for name, case in CASES.items() if fitted(case.build())]
 
 
 def height(model: Oracle, x: Tensor, z: Tensor) -> Tensor:
@@ -177,7 +185,7 @@ class Foreign:
 def test_a_foreign_model_has_its_proposal(kind: str) -> None:
     model = Foreign(kind)
     x = model.likelihood(torch.randn(6, 2)).sample()
-    assert applies(model, model.posterior(x))
+    assert applies(model, x, model.posterior(x))
     q = laplace(model, x, model.posterior(x))
     assert (model.log_joint(x, q.mean) >= model.log_joint(x, torch.zeros(6, 2))).all()
     assert (model.log_joint(x, q.mean) > model.log_joint(x, torch.zeros(6, 2))).any()
@@ -187,15 +195,21 @@ def test_a_foreign_model_has_its_proposal(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["student", "mixture"])
 def test_a_likelihood_without_a_formula_has_none(kind: str) -> None:
     model = Foreign(kind)
-    assert not applies(model, model.posterior(torch.zeros(2, 12)))
+    x = torch.zeros(2, 12)
+    assert not applies(model, x, model.posterior(x))
+    with pytest.raises(UserError, match=r"--proposal laplace does not apply.*Type --proposal auto, or"):
+        laplace_alone(model, x, model.posterior(x))
 
 
 def test_latents_too_many_or_of_another_shape_have_none() -> None:
     model = Foreign()
     wide = Independent(Normal(torch.zeros(2, 600), 1.0), 1)
     square = Independent(Normal(torch.zeros(2, 2, 2), 1.0), 2)
-    assert not applies(model, wide)
-    assert not applies(model, square)
+    x = torch.zeros(2, 12)
+    assert not applies(model, x, wide)
+    assert not applies(model, x, square)
+    with pytest.raises(UserError, match=r"does not apply to this model of 600 latents: it needs at most 512"):
+        laplace_alone(model, x, wide)
 
 
 PRIORS = {

@@ -124,7 +124,7 @@ def test_a_fit_depends_on_no_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_proposal_that_found_nothing_to_fit_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` is q with a tenth of the prior there: q must not come back as if it had been fitted."""
-    monkeypatch.setattr(recipes, "applies", lambda model, qz_x: False)
+    monkeypatch.setattr(recipes, "applies", lambda model, x, qz_x: False)
     kept: list[Any] = []
     monkeypatch.setattr(Fits, "keep", lambda self, index, near: kept.append(near))
     found = finished(work())

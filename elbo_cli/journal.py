@@ -80,6 +80,11 @@ def resume(path: Path, overrides: Sequence[str], device: torch.device) -> Sessio
     kept = checkpoint.read(folder.last)
     folder.refuse_other_rows(kept.header.last, reached)
     _refuse_changes(configs.loads(kept.header.config, source=str(folder.last)), config)
+    if config.train.epochs < kept.header.last.epoch:
+        raise UserError(
+            f"train.epochs={config.train.epochs}, and {path} has trained {kept.header.last.epoch} epochs already. "
+            f"Give train.epochs={kept.header.last.epoch} or more."
+        )
     experiment = build.experiment(config, device)
     return Session(config, experiment, folder, build.restore(experiment, kept))
 

@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from elbo_cli.cli.options import Checkpoint, Data, DataOverrides, Device, Json, Limit, Seed, SplitName, Table, Threads
+from elbo_cli.cli.options import (
+    Checkpoint,
+    Data,
+    DataOverrides,
+    Device,
+    Json,
+    Limit,
+    Seed,
+    SplitName,
+    Table,
+    Threads,
+    typed,
+)
 from elbo_cli.screen import Screen, reporting_errors
 
 
@@ -40,6 +52,7 @@ def evaluate(
 
 
 def gap(
+    context: typer.Context,
     checkpoint: Checkpoint,
     overrides: DataOverrides = None,
     samples: Annotated[int | None, typer.Option(min=1, help="K, draws for each datum; 500 by default.")] = None,
@@ -86,25 +99,26 @@ def gap(
     """How tight the bound is: ELBO, log p(x) and the gap between them, with errors, certificate and verdict."""
     screen = Screen(as_json)
     with reporting_errors(screen):
+        from elbo_cli.commands.asked import Asked
         from elbo_cli.commands.chosen import Chosen
-        from elbo_cli.commands.gap import run_gap, run_merge
-        from elbo_cli.commands.wanted import Wanted
-        from elbo_cli.gap.settings import TEMPERATURES, Settings, default_draws
-        from elbo_cli.parts import Shard
+        from elbo_cli.commands.gap import run
 
-        chosen = Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device)
-        settings = Settings(
-            K=samples or default_draws(method),
+        asked = Asked(
+            chosen=Chosen(checkpoint, split, data, tuple(overrides or ()), limit, seed, threads, device),
+            typed=typed(context),
+            method=method,
             proposal=proposal,
+            samples=samples,
+            tolerance=tolerance,
             delta=delta,
-            rows=tile,
-            temperatures=temperatures or TEMPERATURES,
+            tile=tile,
+            temperatures=temperatures,
+            sandwich=sandwich,
+            split_gap=split_gap,
+            flow=flow,
+            shard=shard,
+            merge=merge,
+            out=out,
+            strict=strict,
         )
-
-        families = ("full", *(["flow"] if flow else [])) if split_gap or flow else ()
-        part = None if shard is None else Shard.of_text(shard)
-        wanted = Wanted(samples, tolerance, out, strict, sandwich, families, part, temperatures)
-        if merge:
-            run_merge(screen, [checkpoint, *(overrides or ())], wanted)
-        else:
-            run_gap(screen, chosen, method, settings, wanted)
+        run(screen, asked)

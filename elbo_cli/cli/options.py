@@ -28,3 +28,14 @@ Threads = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Torch's threads; by default the checkpoint's, else 1.")
 ]
 Table = Annotated[Path | None, typer.Option("--out", help="Write a row for each datum: .csv or .parquet.")]
+
+
+def typed(context: typer.Context) -> tuple[str, ...]:
+    """The options that were given, whatever their values: a default may be typed too."""
+    options = (p for p in context.command.params if p.name and p.param_type_name == "option")
+    return tuple(p.opts[0] for p in options if _source(context, p.name or "") == "COMMANDLINE")
+
+
+def _source(context: typer.Context, name: str) -> str:
+    source = context.get_parameter_source(name)
+    return source.name if source else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from elbo_cli.commands.again import with_command
+from elbo_cli.commands.asked import Asked
 from elbo_cli.commands.chosen import Chosen, Named
 from elbo_cli.commands.progress import behind_a_bar
 from elbo_cli.commands.shards import identity, run_shard
@@ -25,6 +26,14 @@ from elbo_cli.report.tables import drawing, gap_json, gap_screen
 from elbo_cli.runtime import open_device
 from elbo_cli.screen import Screen
 from elbo_cli.subject import Subject
+
+
+def run(screen: Screen, asked: Asked) -> None:
+    """`elbo gap`, or `elbo gap --merge`."""
+    if asked.merge:
+        run_merge(screen, asked.parts, asked.wanted)
+    else:
+        run_gap(screen, asked.chosen, asked.method, asked.settings, asked.wanted)
 
 
 def run_gap(screen: Screen, chosen: Chosen, method: str, settings: Settings, wanted: Wanted) -> None:
@@ -72,10 +81,10 @@ def _run_whole(
     _close(screen, answer, found, wanted)
 
 
-def run_merge(screen: Screen, files: Sequence[str], wanted: Wanted) -> None:
+def run_merge(screen: Screen, files: Sequence[Path], wanted: Wanted) -> None:
     """`elbo gap --merge`: what one process would have said, from the parts that many commands measured."""
-    wanted.refuse_measuring()
-    about, found = merged([Path(file) for file in files])
+    wanted.refuse_nonsense()
+    about, found = merged(files)
     if found.verdict.advice:
         again = f"{about.again} {found.verdict.advice} --shard 1/{about.shard[1]} ..."
         found = replace(found, verdict=replace(found.verdict, advice=again))

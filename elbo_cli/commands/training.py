@@ -58,11 +58,20 @@ def _train(screen: Screen, session: Session) -> int:
 def _close(screen: Screen, session: Session, trained: int) -> None:
     records = session.folder.records()  # of earlier sittings too
     if not trained:
-        screen.say(f"Nothing left to train after epoch {records[-1].epoch}: give train.epochs=N to go on for longer.")
+        screen.say(_over(session))
     best = max(records, key=lambda record: record.score)
     for line in closing(records, best, session.folder):
         screen.say(line)
     screen.emit(training_json(session.folder, records, best))
+
+
+def _over(session: Session) -> str:
+    """Why nothing is left to train: its epochs, its patience, or both; and what to type."""
+    train, past = session.config.train, session.past
+    cures = ["train.epochs=N"] if past.last.epoch >= train.epochs else []
+    if past.best is not None and not past.patience_left(train.patience):
+        cures.append(f"train.patience=N (above {past.last.epoch - past.best.epoch}, or null)")
+    return f"Nothing left to train after epoch {past.last.epoch}: give {' and '.join(cures)} to go on for longer."
 
 
 def _session(asked: Asked) -> Session:

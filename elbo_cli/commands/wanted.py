@@ -72,18 +72,6 @@ class Wanted:
         if mine.size > 1 and self.other_questions:
             raise UserError(f"{self.other_questions} is not shared among processes: run it without torchrun.")
 
-    def refuse_measuring(self) -> None:
-        """Insist that of parts that are measured nothing is asked that would have to be measured.
-
-        Raises:
-            UserError: something is.
-        """
-        self.refuse_nonsense()
-        given = {"--samples": self.samples, "--tolerance": self.tolerance, "--shard": self.shard}
-        named = [name for name, value in given.items() if value is not None] + [self.other_questions]
-        if named[0]:
-            raise UserError(f"--merge puts parts together as they were measured: leave {named[0]} out.")
-
     def without_files(self) -> "Wanted":
         """The same for a process that writes nothing, because another one does."""
         return replace(self, out=None)

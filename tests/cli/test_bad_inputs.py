@@ -90,6 +90,7 @@ BAD = [
     ("train --resume empty", "empty is not a run folder"),
     ("train --resume run model.latent_dim=3", "model.latent_dim: 2 -> 3", "start a new run"),
     ("train --resume run train.epoch=3", "train.epoch", "'epochs'"),
+    ("train --resume run train.epochs=1", "run has trained 2 epochs already", "Give train.epochs=2 or more"),
     ("train --resume edited", "optim.lr: 0.001 -> 0.002", "start a new run"),
     ("train --resume begun train.epochs=9", "optim.schedule cosine", "Start a new run"),
     ("train --resume damaged", "damaged/last.safetensors is not a whole safetensors file"),

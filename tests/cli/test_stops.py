@@ -165,6 +165,20 @@ def test_a_finished_run_has_nothing_left_to_train(trained: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in trained.glob("[!.]*")} == before
 
 
+def test_a_run_whose_patience_ended_is_told_to_have_more(here: Path) -> None:
+    words = ("train.epochs=9", "train.patience=1", "optim.lr=0.5", "train.batch_size=50")
+    assert elbo("train", "--config", "tiny.yaml", *words, "--out", "run").code == 0
+    reached = len((here / "run" / "metrics.csv").read_text().splitlines()) - 1
+    assert reached < 9
+    over = f"Nothing left to train after epoch {reached}: give"
+    more = "train.patience=N (above 1, or null)"
+    assert f"{over} {more} to go on for longer." in elbo("train", "--resume", "run").out
+    both = elbo("train", "--resume", "run", f"train.epochs={reached}")
+    assert f"{over} train.epochs=N and {more} to go on for longer." in both.out
+    again = elbo("train", "--resume", "run", f"train.epochs={reached + 1}", "train.patience=null")
+    assert "Nothing left" not in again.out
+
+
 def test_a_resumed_run_sums_up_all_of_its_epochs(here: Path) -> None:
     train = ("train", "--config", "tiny.yaml", "train.batch_size=50", "optim.lr=0.1")
     whole = elbo(*train, "--out", "whole", "train.epochs=5")

@@ -1,6 +1,7 @@
 """`elbo gap` in parts and in two processes: to the last bit what one process finds, or a refusal by name."""
 
 import json
+import re
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.scale.processes import together
 
 N = 180  # digits of the test split: five blocks of 32, and 20 more
 WAY = ("--samples", "70", "--method", "importance")
+WORDS = ("--data", "--device", "--method", "--proposal", "--shard", "--split")  # options that take no number
 
 
 def told(answer: Answer) -> dict[str, object]:
@@ -196,6 +198,8 @@ def test_what_is_no_part_is_told(trained: Path, parts: list[Path], tmp_path: Pat
         (("--shard", "1/3", "--out", "p.csv", "--sandwich", "2"), "--sandwich needs all data"),
         (("--shard", "1/3", "--out", "p.csv", "--method", "exact"), "not cut into shards"),
         (("--merge", "--samples", "5"), "leave --samples out"),
+        (("--merge", "--delta", "0.05"), "leave --delta out"),
+        (("--merge", "--seed", "1", "--limit", "3"), "leave --limit, --seed out"),
     ],
 )
 def test_a_mistake_is_told_before_the_work(
@@ -206,6 +210,19 @@ def test_a_mistake_is_told_before_the_work(
     assert answer.code == 2
     assert said in answer.err
     assert not list(tmp_path.iterdir())
+
+
+def test_whatever_would_have_to_be_measured_is_refused_of_parts(trained: Path) -> None:
+    """Also where what is typed is the default."""
+    asked = elbo("gap", "--help").out
+    options = set(re.findall(r"^  +(?:-\w, )?(--[a-z-]+)", asked, re.MULTILINE))
+    kept = {"--merge", "--out", "--strict", "--json", "--explain", "--help"}
+    assert options > kept | {"--threads", "--device", "--data", "--split", "--proposal", "--method", "--tile"}
+    for option in options - kept:
+        value = [] if option in ("--split-gap", "--flow") else ["auto"] if option in WORDS else ["1"]
+        answer = elbo("gap", "--merge", trained, option, *value)
+        assert (answer.code, answer.out) == (2, ""), option
+        assert f"as they were measured: leave {option} out" in answer.err, option
 
 
 def test_annealing_is_cut_too(trained: Path, tmp_path: Path) -> None:

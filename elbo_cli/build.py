@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from shlex import quote
 from typing import Any
 
 import torch
@@ -42,14 +43,13 @@ def experiment(config: configs.Config, device: torch.device = CPU) -> Experiment
         refuse_unsupported(model.visible, split)
     if config.train.update == "encoder":
         refuse_shared(model)
+    data = data.to(device)
     plan, objective = _plan(config), _objective(config.objective)
     optimizer = _optimizer(config.optim, model)
-    probe = Probe(
-        model, data.valid.to(device), config.train.gap_examples, config.train.gap_samples, config.seed, device
-    )
+    probe = Probe(model, data.valid, config.train.gap_examples, config.train.gap_samples, config.seed, device)
     return Experiment(
         model=model,
-        data=data.to(device),
+        data=data,
         optimizer=optimizer,
         step=_step_of(
             model, optimizer, objective, plan, config.train.step if config.train.update == "both" else "plain"
@@ -209,8 +209,10 @@ def _differing(config: configs.Config, checkpoint: Checkpoint) -> str:
     keys = [key for key in old | new if key.startswith("model.") and old.get(key) != new.get(key)]
     if not keys:
         return "Its data had another shape: give data of that one."
-    told = ", ".join(f"{key}={old.get(key)}" for key in keys)
-    return f"There it was {told}: give that, or leave --config out to take the checkpoint's own."
+    told = " ".join(quote(f"{key}={configs.written(old[key])}") for key in keys if key in old)
+    odd = ", ".join(key for key in keys if key not in old)
+    said = " and ".join(filter(None, [told, odd and f"nothing of {odd}"]))
+    return f"There it was {said}: give that, or leave --config out to take the checkpoint's own."
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> str:

@@ -1,8 +1,9 @@
 """A training that is written down: the run folder follows the records, and a killed run is taken up again."""
 
 import platform
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,7 +126,7 @@ def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
     """Insist that only what may differ differs; also where somebody edited the run's own config.yaml."""
     old, new = configs.flat(before), configs.flat(after)
     changed = [key for key in old | new if old.get(key) != new.get(key)]
-    stray = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed if key not in EXTENDABLE]
+    stray = [f"{key}: {_said(old, key)} -> {_said(new, key)}" for key in changed if key not in EXTENDABLE]
     if stray:
         raise UserError(
             f"A resumed run keeps its config, and this would change {'; '.join(stray)}. "
@@ -136,6 +137,11 @@ def _refuse_changes(before: configs.Config, after: configs.Config) -> None:
             f"train.epochs cannot change in a resumed run with optim.schedule {after.optim.schedule}, "
             "whose learning rates depend on it. Start a new run for that."
         )
+
+
+def _said(config: Mapping[str, Any], key: str) -> str:
+    """A key's value as a config has it; nothing, where it has no meaning there."""
+    return configs.written(config[key]) if key in config else "nothing"
 
 
 def journal(session: Session) -> Iterator[EpochRecord | Tick]:
@@ -216,7 +222,7 @@ def manifest(session: Session) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": ranks().size,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "init": _origin(session.origin),
         "parameters": sum(p.numel() for p in experiment.model.parameters()),
         "data": {s.name: {"source": s.source, "examples": len(s), "digest": s.digest()} for s in splits},

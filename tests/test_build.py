@@ -15,6 +15,7 @@ from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError
 from elbo_cli.evaluation import evaluate
 from elbo_cli.gap.methods import METHODS
+from elbo_cli.gap.probe import Probe
 from elbo_cli.gap.settings import Settings
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
 from elbo_cli.models.networks import KINDS
@@ -222,6 +223,15 @@ def test_a_probe_is_there_if_it_is_asked_for() -> None:
     assert run.probe is not None
     assert run.plan.gap_every == 2
     assert run.probe().gap > -50
+
+
+def test_every_split_moves_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, move = [], Split.to
+    monkeypatch.setattr(Split, "to", lambda split, device: (moved.append(split.name), move(split, device))[1])
+    run = build.experiment(config(*SMALL[:-1]))
+    assert isinstance(run.probe, Probe)
+    assert run.probe.split is run.data.valid
+    assert sorted(moved) == ["test", "train", "valid"]
 
 
 # a run taken up again

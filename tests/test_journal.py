@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import random
+import shlex
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ import torch
 from elbo_cli import checkpoint, runs
 from elbo_cli import config as configs
 from elbo_cli.errors import UserError
-from elbo_cli.journal import Session, journal, resume, start
+from elbo_cli.journal import Session, journal, manifest, resume, start
 from elbo_cli.records import EpochRecord, Tick
 
 CPU = torch.device("cpu")
@@ -232,6 +233,26 @@ def test_what_a_resumed_run_may_not_change_is_named_with_both_values(tmp_path: P
     train(begin(tmp_path / "run"), until=1)
     with pytest.raises(UserError, match=r"optim\.lr: 0\.3 -> 0\.1; seed: 0 -> 3|seed: 0 -> 3; optim\.lr: 0\.3 -> 0\.1"):
         resume(tmp_path / "run", ["optim.lr=0.1", "seed=3"], CPU)
+
+
+def test_what_a_resumed_run_may_not_change_is_named_as_it_is_typed(tmp_path: Path) -> None:
+    train(begin(tmp_path / "run"), until=1)
+    changed = ["model.encoder.hidden=[8, 4]", "optim.clip_norm=null", "model.likelihood=gaussian", "model.sigma=0.5"]
+    with pytest.raises(UserError) as refused:
+        resume(tmp_path / "run", changed, CPU)
+    for said in (
+        "model.encoder.hidden: [8] -> [8, 4]",
+        "optim.clip_norm: 5.0 -> null",
+        "model.sigma: nothing -> 0.5",
+        "model.likelihood: bernoulli -> gaussian",
+    ):
+        assert said in str(refused.value)
+
+
+def test_the_manifest_has_the_command_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["elbo", "train", "--out", "my run", "model.encoder.hidden=[8, 4]"]
+    monkeypatch.setattr(sys, "argv", typed)
+    assert shlex.split(manifest(begin(tmp_path / "run"))["command"]) == typed
 
 
 def test_the_rows_come_back_as_the_records_that_they_were(tmp_path: Path) -> None:

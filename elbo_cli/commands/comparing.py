@@ -1,7 +1,8 @@
 """`elbo compare`: every run is measured on the data of the first, with the same noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from elbo_cli.commands.chosen import Chosen
 from elbo_cli.commands.progress import behind_a_bar
@@ -63,16 +64,17 @@ def open_together(chosen: Chosen, others: Sequence[str]) -> list[Subject]:
     if again:
         raise UserError(f"{again[0]} is named twice: name each run once.")
     first = chosen.open()
-    return [first, *(_beside(first, replace(chosen, checkpoint=name)) for name in others)]
+    mine = settings_of(first.name)
+    return [first, *(_beside(first, mine, replace(chosen, checkpoint=name)) for name in others)]
 
 
-def _beside(first: Subject, chosen: Chosen) -> Subject:
-    """Another run on the data of the first.
+def _beside(first: Subject, mine: Mapping[str, Any], chosen: Chosen) -> Subject:
+    """Another run on the data of the first, whose config is `mine`.
 
     Raises:
         UserError: its data are others, and numbers on them would say nothing.
     """
-    mine, its = settings_of(first.name), settings_of(chosen.checkpoint)
+    its = settings_of(chosen.checkpoint)
     subject = chosen.open(data_seed=mine.get("seed", 0) if chosen.data is None else None)
     laws = {settings.get("seed") for settings in (mine, its) if settings.get("data.name") == LAW_BY_SEED}
     if subject.split.digest() != first.split.digest() or (len(laws) > 1 and chosen.data is None):

@@ -7,7 +7,7 @@ from elbo_cli.config.errors import ConfigError
 from elbo_cli.config.loading import load, loads
 from elbo_cli.config.model_sections import Model, Network
 from elbo_cli.config.sections import Config, Objective, Optim
-from elbo_cli.config.text import as_dict, commented, dump, flat
+from elbo_cli.config.text import as_dict, commented, dump, flat, written
 
 __all__ = [
     "Config",
@@ -22,4 +22,5 @@ __all__ = [
     "flat",
     "load",
     "loads",
+    "written",
 ]

@@ -82,7 +82,7 @@ def written(value: Any) -> str:
     """A value in YAML, such that every reader of YAML takes it for the same."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, float):
         mantissa, e, exponent = repr(value).partition("e")

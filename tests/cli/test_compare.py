@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from elbo_cli import checkpoint
 from tests.cli.command import TINY, elbo
 
 FEW = ("--limit", 60)
@@ -75,6 +76,14 @@ def test_the_gap_is_compared_where_it_is_asked_for(runs: Path) -> None:
     found = json.loads(elbo("compare", runs / "good0", runs / "lame0", *words).out)
     assert {d["quantity"] for d in found["differences"]} == {"elbo", "reconstruction", "kl", "log_px", "gap"}
     assert all(run["log_px"] > run["elbo"] - 1 for run in found["runs"])
+
+
+def test_the_first_run_is_read_no_more_often_than_the_others(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    read = checkpoint.read
+    monkeypatch.setattr(checkpoint, "read", lambda path: (opened.append(path.parent.name), read(path))[1])
+    assert elbo("compare", *names(runs, "good"), "--limit", 2).code == 0
+    assert {name: opened.count(name) for name in opened} == {"good0": 3, "good1": 3, "good2": 3}
 
 
 def test_rows_as_csv(runs: Path) -> None:

@@ -1,6 +1,7 @@
 """`elbo train --init`: a run that begins with another's weights, under another objective."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -92,11 +93,24 @@ def test_a_run_killed_in_its_first_epoch_begins_with_those_weights_again(here: P
     assert killed.manifest.read_bytes() == manifest
 
 
+def test_what_is_told_to_give_can_be_typed(here: Path) -> None:
+    other = ("model.latent_dim=3", "model.encoder.hidden=[8, 4]", "model.bias_from_data=false", "train.epochs=1")
+    wrong = elbo("train", "-c", "tiny.yaml", "--init", "first", "--out", "x", *other)
+    cure = wrong.err.partition("There it was ")[2].partition(": give that")[0]
+    assert "model.bias_from_data=true" in cure
+    assert elbo("train", "-c", "tiny.yaml", "--init", "first", "--out", "x", *shlex.split(cure)).code == 0
+    binary = ("model.likelihood=gaussian", "model.sigma=0.5", "data.binarize=none")
+    refused(
+        elbo("train", "-c", "tiny.yaml", "--init", "first", "--out", "y", "model.latent_dim=3", *binary),
+        "There it was model.latent_dim=2 model.likelihood=bernoulli and nothing of model.sigma: give that",
+    )
+
+
 def test_what_does_not_fit_is_told_with_its_cure(here: Path) -> None:
     other = elbo("train", "-c", "tiny.yaml", "--init", "first", "--out", "x", "model.latent_dim=3")
     refused(other, "first/best.safetensors holds another model: ", "There it was model.latent_dim=2: give that,")
     wide = elbo("train", "--init", "first", "--out", "x", "model.encoder.hidden=[16, 4]")
-    refused(wide, "is nothing there and ", "There it was model.encoder.hidden=[16]")
+    refused(wide, "is nothing there and ", "There it was 'model.encoder.hidden=[16]': give that")
     flat = (
         "data: {name: linear_gaussian, dim: 5}\nmodel: {latent_dim: 2, encoder: {hidden: [16]}, decoder: {hidden: [16]}"
     )

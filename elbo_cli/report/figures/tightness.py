@@ -68,10 +68,7 @@ def weights(portrait: Portrait) -> Figure:
 def _histogram(w: LogWeights, bins: "np.typing.NDArray[np.float64]") -> Panel:
     with drawing(f"weights-{w.role}", f"{w.role}: datum {w.index}, gap {w.gap:.2f}", "log w - log p(x), nats") as drawn:
         for name, log_w in w.log_w.items():
-            colour, label = OF[name]
-            drawn.axes.hist(
-                log_w - w.log_px, bins.tolist(), color=LIGHT[colour], alpha=0.55, histtype="stepfilled", label=label
-            )
+            _bars(drawn, log_w - w.log_px, bins, name)
         drawn.axes.axvline(0, color=LIGHT["ink"], lw=1, ls="--")
         drawn.axes.set_yscale("symlog", linthresh=10)
         drawn.axes.set_ylabel("draws")

@@ -1,12 +1,19 @@
 """The page of several runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 
-from elbo_cli.comparison.records import Comparison, RunResult
-from elbo_cli.errors import printable
+from elbo_cli.comparison.records import Comparison
 from elbo_cli.records import EpochRecord
-from elbo_cli.report.comparison import TITLES, setting
+from elbo_cli.report.comparison import (
+    DIFFERENCE,
+    config_heads,
+    config_rows,
+    difference_rows,
+    letters,
+    run_columns,
+    run_rows,
+    setting_rows,
+)
 from elbo_cli.report.figures import several
 from elbo_cli.report.figures.style import Figure
 from elbo_cli.report.page import html
@@ -55,47 +62,17 @@ def _head(found: Comparison) -> str:
 
 def _settings(found: Comparison) -> str:
     """What differs in the configs; nothing, where nothing does."""
-    names = sorted(config.config for config in found.configs)
-    rows = [[key, *(setting(values[name]) for name in names)] for key, values in found.differs.items()]
-    return html.table(["what differs", *names], rows) if rows else ""
+    return html.table(["what differs", *letters(found)], setting_rows(found)) if found.differs else ""
 
 
 def _configs(found: Comparison) -> str:
-    quantities = [q for q in TITLES if q in found.configs[0].means]
-    rows = []
-    for config in found.configs:
-        cells = [f"{config.means[q]:.2f}{_plus_minus(config.se_seeds[q])}" for q in quantities]
-        rows.append([config.config, ", ".join("-" if s is None else str(s) for s in config.seeds), *cells])
-    return html.table(["config, mean ± s.e. across seeds", "seeds", *(TITLES[q] for q in quantities)], rows)
-
-
-def _plus_minus(se: float | None) -> str:
-    return "" if se is None else f" ± {se:.2f}"
+    head, *heads = config_heads(found.configs)
+    return html.table([f"{head}, mean ± s.e. across seeds", *heads], config_rows(found.configs))
 
 
 def _differences(found: Comparison) -> str:
-    if not found.differences:
-        return ""
-    rows = [
-        [
-            f"{d.ahead} less {d.behind}",
-            TITLES[d.quantity],
-            f"{d.mean:+.3f}",
-            f"{d.se_data:.3f}",
-            "-" if d.se_seeds is None else f"{d.se_seeds:.3f}",
-            f"{d.low:+.3f} to {d.high:+.3f}",
-            "told" if d.told else "cannot be told",
-        ]
-        for d in found.differences
-    ]
-    return html.table(["", "in", "mean", "± across data", "± across seeds", "95 % interval", ""], rows)
+    return html.table(DIFFERENCE, difference_rows(found.differences)) if found.differences else ""
 
 
 def _runs(found: Comparison) -> str:
-    shown = [f for f in fields(RunResult) if any(getattr(run, f.name) is not None for run in found.runs)]
-    rows = [[_cell(getattr(run, f.name), f.metadata["form"]) for f in shown] for run in found.runs]
-    return html.table([f.metadata["title"] for f in shown], rows)
-
-
-def _cell(value: object, form: str) -> str:
-    return "-" if value is None else printable(format(value, form))
+    return html.table([f.metadata["title"] for f in run_columns(found.runs)], run_rows(found.runs))

@@ -9,7 +9,7 @@ from elbo_cli.errors import RunError, UserError
 
 SMALL = 2**20  # bytes
 HEADER = 2**24  # bytes of a checkpoint's header, at most; one of a thousand tensors has 100 kB
-NAME, PLACE = 240, 4000  # bytes of a name and of a path: systems take 255 and 4,096, and a temporary name is longer
+NAME, FOLDER, PLACE = 240, 255, 4000  # bytes: systems take 255 of a name, 4,096 of a path; a temporary name is longer
 
 
 @contextmanager
@@ -133,7 +133,8 @@ def refuse_file(path: Path, option: str) -> None:
 
 
 def _refuse_long(path: Path, option: str) -> None:
-    for part, longest in (*((part, NAME) for part in path.parts), (str(path.absolute()), PLACE)):
+    folders = ((part, FOLDER) for part in path.parts[:-1])
+    for part, longest in (*folders, (path.name, NAME), (str(path.absolute()), PLACE)):
         size = len(os.fsencode(part))
         if size > longest:
             raise UserError(f"{option} {part[:40]}... has {size:,} bytes, {longest:,} at most. Give a shorter name.")

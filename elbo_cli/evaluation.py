@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from elbo_cli.bounds.average import average
-from elbo_cli.bounds.draws import LatentVariableModel, draw, kl_per_latent, mean_of
+from elbo_cli.bounds.draws import Draws, LatentVariableModel, draw, kl_per_latent, mean_of
 from elbo_cli.bounds.lower import elbo, iwae, kl, reconstruction
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
@@ -20,6 +20,7 @@ from elbo_cli.records import Estimate, Evaluation, EvaluationRow
 from elbo_cli.runtime import noise
 
 BLOCK = 250  # data to a block of noise: fixed, so that the answer depends on the seed and on nothing else
+TILE, CELLS = 512, 2**24  # draws of a block decoded together, at most, and values of x: memory stays, whatever K is
 MEANS = 16  # draws for either estimate of E_q[z | x], where layers hide it; twice as many of a q with no mean
 ACTIVE = 0.01  # Burda et al. (2016), section 5.2: a unit u is active when Var_x( E_q[u | x] ) > 0.01
 
@@ -116,12 +117,25 @@ class Block:
 def _measured(model: LatentVariableModel, x: Tensor, K: int, seed: int, number: int, device: torch.device) -> Block:
     with noise(seed, "measure", number, device=device):
         qz_x = model.posterior(x)
-        draws = draw(model, x, K, qz_x)
+        table = _table(model, x, K, qz_x)
     with noise(seed, "measure", number, "means", device=device):
         one, other = _mean(qz_x), _mean(qz_x)
-    table = torch.stack([elbo(draws), reconstruction(draws), kl(draws), iwae(draws)]).double().cpu()
     latents = _moments(kl_per_latent(qz_x, model.prior()))
     return Block(table, latents, _moments((one + other) / 2), _moments((one - other) / 2), layers(qz_x))
+
+
+def _table(model: LatentVariableModel, x: Tensor, K: int, qz_x: Distribution) -> Tensor:
+    """ELBO, reconstruction, KL and L_K of a block, [4, n]: means over tiles of draws, and for L_K the log of a mean."""
+    tile = max(1, min(TILE, CELLS // (BLOCK * math.prod(x.shape[1:]))))
+    sizes = [min(tile, K - first) for first in range(0, K, tile)]
+    tables = torch.stack([_of_draws(draw(model, x, k, qz_x)) for k in sizes])  # [tiles, 4, n]
+    share = torch.tensor(sizes, dtype=torch.float64).view(-1, 1) / K
+    means = (tables[:, :3] * share.unsqueeze(1)).sum(0)
+    return torch.cat([means, (tables[:, 3] + share.log()).logsumexp(0, keepdim=True)])
+
+
+def _of_draws(draws: Draws) -> Tensor:
+    return torch.stack([elbo(draws), reconstruction(draws), kl(draws), iwae(draws)]).double().cpu()
 
 
 def _gathered(own: Mapping[int, Block], sizes: Sequence[int]) -> Measured:
@@ -167,9 +181,12 @@ def evaluate(
         device: where to work.
 
     Raises:
-        RunError: the ELBO of some datum is not a finite number.
+        RunError: the ELBO of some datum is not a finite number, or a covariance not positive definite.
     """
-    measured = measure(model, split, samples, seed, device)
+    try:
+        measured = measure(model, split, samples, seed, device)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # its documented name
+        raise RunError(f"On {data} a covariance is not positive definite: the model gives no density.") from error
     bad = (~measured.elbo.isfinite()).nonzero()
     if len(bad):
         raise RunError(

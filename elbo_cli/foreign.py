@@ -70,6 +70,7 @@ def refuse_shapes(name: str, model: LatentVariableModel, x: Tensor) -> None:
         raise UserError(f"{name}: posterior(x) has the event shape {tuple(qz_x.event_shape)}, not (D,). {CURE}")
     for what, found, wanted in (
         (f"posterior(x) of {len(x)} data has the batch shape", qz_x.batch_shape, x.shape[:1]),
+        ("prior() has the batch shape", pz.batch_shape, ()),
         ("prior() has the event shape", pz.event_shape, qz_x.event_shape),
         (f"likelihood(z) of {DRAWS} draws for {len(x)} data has the batch shape", px_z.batch_shape, (DRAWS, len(x))),
         ("likelihood(z) has the event shape", px_z.event_shape, x.shape[1:]),

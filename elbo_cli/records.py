@@ -174,7 +174,7 @@ class GapRow:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is true of the mean over these data with probability 1 - delta; `withheld` says why where nothing is."""
+    """What is true of the mean over these data, each with probability 1 - delta; `withheld` says why nothing is."""
 
     log_px_at_least: float | None
     gap_at_least: float | None

@@ -62,7 +62,7 @@ GAP = {
     **estimate("log_px", "L_K, a lower bound on log p(x)"),
     **estimate("gap", "L_K less the ELBO"),
     "certified.log_px_at_least": "the mean of log p(x) over these data is above it, with probability 1 - delta",
-    "certified.gap_at_least": "the same for the gap",
+    "certified.gap_at_least": "the same for the gap, by itself: for both at once, halve delta",
     "certified.delta": "probability that the certificate fails",
     "certified.withheld": "why there is none, where there is none",
     "interval.low": "where log p(x) of these data lies with 95 %, for Monte Carlo error; only where resolved",

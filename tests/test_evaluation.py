@@ -5,12 +5,13 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal, StudentT
+from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal, StudentT
 
+from elbo_cli import evaluation
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
-from elbo_cli.evaluation import BLOCK, Measured, Moments, _moments, evaluate, measure
+from elbo_cli.evaluation import BLOCK, TILE, Measured, Moments, _moments, evaluate, measure
 from elbo_cli.records import Evaluation
 from tests.oracles import CASES, WithPosterior, both_modes, student_posterior
 from tests.oracles.comparison import close
@@ -144,6 +145,52 @@ def test_more_draws_say_the_same_with_less_noise() -> None:
     one, many = measured(model, x, K=1).elbo, measured(model, x, K=16).elbo
     assert 3 < one.std() / many.std() < 5
     within(one - many, 0.0, resolve=0.6)
+
+
+class Watching(WithPosterior):
+    """Keeps how many draws are decoded at once."""
+
+    def __init__(self, name: str) -> None:
+        inner = CASES[name].build()
+        super().__init__(inner, inner.posterior)
+        self.seen: list[int] = []
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        self.seen.append(len(z))
+        return self.model.likelihood(z)
+
+
+@pytest.mark.parametrize("closed", [True, False])  # whether there is a closed form of the KL
+def test_draws_in_tiles_say_what_they_say_at_once(closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise comes sixteen numbers at a time: tiles of 16 data are the same draws as the whole."""
+    model = Watching("crude")
+    if not closed:
+        model.encoder = model.model.true_posterior  # type: ignore[attr-defined]
+    x = model.data(16)
+    whole = measured(model, x, K=10)
+    assert model.seen == [10]
+    monkeypatch.setattr(evaluation, "CELLS", 3 * BLOCK * x.shape[1])
+    tiled = measured(model, x, K=10)
+    assert model.seen[1:] == [3, 3, 3, 1]
+    for one, other in ((tiled.elbo, whole.elbo), (tiled.reconstruction, whole.reconstruction), (tiled.kl, whole.kl)):
+        close(one, other)
+    close(tiled.iwae, whole.iwae)
+
+
+def test_no_tile_has_more_draws_than_memory_is_meant_for() -> None:
+    model = Watching("crude")
+    measured(model, model.data(1), K=TILE + 1)
+    assert model.seen == [TILE, 1]
+
+
+def test_a_covariance_that_cannot_be_factored_is_told_with_its_data() -> None:
+    inner = CASES["crude"].build()
+
+    def flat(x: Tensor) -> Distribution:
+        return MultivariateNormal(torch.zeros(len(x), 3), -torch.eye(3), validate_args=False)
+
+    with pytest.raises(RunError, match="On oracle a covariance is not positive definite"):
+        evaluated(WithPosterior(inner, flat), inner.data(3))
 
 
 class Encoded:

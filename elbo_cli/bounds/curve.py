@@ -91,7 +91,7 @@ def trend(ks: tuple[int, ...], curve: Tensor) -> Trend:
         curve: L_k for each, [C, N].
     """
     powers = [i for i, k in enumerate(ks) if k in powers_of_four(ks[-1])]
-    if len(powers) < 3:
+    if len(powers) < 3 or curve[powers[0]].isnan().any():  # a curve of a few draws, or padded to three points
         return Trend(*[math.nan] * 5)
     first, middle, last = (curve[i] for i in powers[-3:])
     before, after = middle - first, last - middle

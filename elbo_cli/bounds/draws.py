@@ -1,6 +1,7 @@
 """The waist of the house: a latent-variable model is three distributions, and draws are all that a bound may see."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,9 +28,12 @@ class LatentVariableModel(Protocol):
 
 @runtime_checkable
 class Quick(Protocol):
-    """A model that knows a quicker way to log p(x | z) than through the distribution p(x | z)."""
+    """A model that knows a quicker way to log p(x | z) than through the distribution p(x | z).
 
-    def log_likelihood(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+    A name that no model of a user's own has by accident: `log_likelihood` would be one.
+    """
+
+    def quick_log_likelihood(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """What `likelihood(z).log_prob(x)` is, [K, N], for x [N, ...], as a function of z [K, N, D].
 
         What needs no z is done once: no weight may change while the function is in use.
@@ -57,8 +61,9 @@ class Draws:
 def log_likelihood(model: LatentVariableModel, x: Tensor) -> Callable[[Tensor], Tensor]:
     """log p(x | z), [K, N], of data x [N, ...] as a function of z [K, N, D]: for a z after another."""
     if isinstance(model, Quick):
-        return model.log_likelihood(x)
-    return lambda z: model.likelihood(z).log_prob(x)
+        return model.quick_log_likelihood(x)
+    # draws may come as a transposed product: a user's decoder may want to view them as [K N, D]
+    return lambda z: model.likelihood(z.contiguous()).log_prob(x)
 
 
 def log_joint(model: LatentVariableModel, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,11 +122,22 @@ def path_log_prob(qz_x: Distribution, z: Tensor) -> Tensor:
 
 
 def mean_of(distribution: Distribution, S: int) -> Tensor:
-    """E[z], [..., D]: the distribution's own mean, or that of S draws where it does not know its own."""
-    try:
-        return distribution.mean
-    except NotImplementedError:
-        return distribution.sample(torch.Size([S])).mean(0)
+    """E[z], [..., D]: the distribution's own mean, or that of S draws where it knows none, or none that is finite."""
+    with suppress(NotImplementedError, AttributeError):
+        mean = distribution.mean
+        if mean.isfinite().all():
+            return mean
+    return distribution.sample(torch.Size([S])).mean(0)
+
+
+def mean_and_spread(distribution: Distribution, S: int) -> tuple[Tensor, Tensor]:
+    """E[z] and the standard deviations, [..., D] each: its own where both are numbers, else those of S draws."""
+    with suppress(NotImplementedError, AttributeError):
+        mean, spread = distribution.mean, distribution.stddev
+        if (mean.isfinite() & spread.isfinite() & (spread > 0)).all():
+            return mean, spread
+    z = distribution.sample(torch.Size([S]))
+    return z.mean(0), z.std(0)
 
 
 def closed_form_kl(qz_x: Distribution, pz: Distribution) -> Tensor | None:

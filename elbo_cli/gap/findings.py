@@ -98,7 +98,7 @@ def findings(
 
 
 def certificate(log_px: Estimate, elbo: Estimate, N: int, delta: float, rounds: int = 1) -> Certificate:
-    """What holds with probability 1 - delta for the mean over these N data.
+    """What holds for the mean over these N data, each of the two with probability 1 - delta.
 
     log p(x) by Markov's inequality, with nothing assumed. The gap takes half of delta for that, and half for the ELBO,
     whose upper end is that of a normal interval over Monte Carlo error: there alone many draws are assumed. Where this

@@ -55,8 +55,8 @@ def weigh_block(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> 
     Raises:
         RunError: a log-weight is NaN or +inf; the sentence names the datum.
     """
-    qz_x, mixture = proposed(model, x, job, plan)
     with naming(job.index):
+        qz_x, mixture = proposed(model, x, job, plan)
         proposal = summarise(model, x, mixture, plan.K, plan, job, "draws")
         if plan.proposal.recipe is posterior or not plan.elbo:
             return Weighed(job.index, proposal, proposal)
@@ -95,13 +95,15 @@ def naming(index: Tensor) -> Iterator[None]:
     """Say among which data of the split a number failed.
 
     Raises:
-        RunError: in the place of an ArithmeticError.
+        RunError: in the place of an ArithmeticError, or of a covariance that cannot be factored.
     """
+    among = f"Among data {int(index.min())} to {int(index.max())}:"
     try:
         yield
     except ArithmeticError as error:
-        first, last = int(index.min()), int(index.max())
-        raise RunError(f"Among data {first} to {last}: {error} The model gives no finite number here.") from error
+        raise RunError(f"{among} {error} The model gives no finite number here.") from error
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # its documented name
+        raise RunError(f"{among} a covariance is not positive definite. The model gives no density here.") from error
 
 
 def summarise(

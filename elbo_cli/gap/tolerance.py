@@ -33,13 +33,13 @@ class Need:
     """What the weights of a pilot say each datum needs."""
 
     index: Tensor  # [N], the data
-    cv: Tensor  # [N], coefficient of variation of their weights: sqrt(K / ESS - 1)
+    cv: Tensor  # [N], coefficient of variation of their weights: sqrt(K / ESS - 1), where all are 0 as where one is not
 
     @classmethod
     def of(cls, weighed: Sequence[Weighed]) -> "Need":
         """What a pilot's weights say, by the order of the data."""
         index = torch.cat([w.index for w in weighed])
-        cv = torch.cat([(w.proposal.K / w.proposal.ess - 1).clamp(min=0).sqrt() for w in weighed])
+        cv = torch.cat([(w.proposal.K / w.proposal.ess.clamp(min=1) - 1).clamp(min=0).sqrt() for w in weighed])
         order = index.argsort()
         return cls(index[order], cv[order])
 

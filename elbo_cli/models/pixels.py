@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 
 
-def _softplus(x: Tensor) -> Tensor:
+def softplus(x: Tensor) -> Tensor:
     """log(1 + exp x); linear from 40 on, where float64 sees no difference."""
-    return softplus(x, threshold=40.0)
+    return torch.nn.functional.softplus(x, threshold=40.0)
 
 
 class Pixels(Distribution):
@@ -72,7 +72,7 @@ class ContinuousBernoulliLogits(BernoulliLogits):
         small = self.logits.abs() < 1e-2
         safe = torch.where(small, torch.ones_like(self.logits), self.logits)
         log_c = torch.where(small, math.log(2) + self.logits.square() / 12, (safe / torch.tanh(safe / 2)).log())
-        return self.total((value - 1) * self.logits - _softplus(-self.logits) + log_c)
+        return self.total((value - 1) * self.logits - softplus(-self.logits) + log_c)
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x by the inverse of the distribution function, F(x) = expm1(l x) / expm1(l)."""
@@ -193,8 +193,10 @@ class DiscretizedLogistic(Pixels):
 
 
 def discrete(px_z: Distribution) -> bool:
-    """Whether a likelihood is a probability mass, so that bits per dimension mean something."""
+    """Whether a likelihood is a probability mass, so that bits per dimension mean something; if it says so."""
     if isinstance(px_z, Pixels):
         return px_z.discrete
-    support = px_z.support
-    return bool(support is not None and support.is_discrete)
+    try:
+        return bool(px_z.support.is_discrete)  # type: ignore[union-attr]  # None has none
+    except (NotImplementedError, AttributeError):  # torch's own default, and a user's own that has no support
+        return False

@@ -35,7 +35,7 @@ class VAE(nn.Module):
         """p(x | z) for z [..., D], batch [...], event the shape of a datum."""
         return self.visible.distribution(self.decoder(z))
 
-    def log_likelihood(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+    def quick_log_likelihood(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """log p(x | z), [K, N], of x [N, ...] at z [K, N, D]: by the quickest way where no gradient is asked for."""
         layers = None if torch.is_grad_enabled() else plain_layers(self.decoder)
         if layers is None or type(self.visible) is not Bernoulli:  # a heir of it has a density of its own

@@ -13,7 +13,8 @@ gap               L_K - ELBO. In expectation never more than the true gap: "at l
 ± Monte Carlo     How far another seed would lie. Too small where the draws miss the large weights: see k-hat.
 certificate       With probability 1 - delta the mean of log p(x) over these data is above it: mean L_K - ln(1/delta)/N.
                   Markov's inequality and nothing else; K was fixed before the draws, which served no other purpose.
-                  The gap's half assumes besides that the mean of many ELBO draws is normal.
+                  The gap's assumes besides that the mean of many ELBO draws is normal. Each holds with 1 - delta;
+                  for both at once give half of delta.
 95 %              Where log p(x) of these data lies: two Monte Carlo errors to both sides, and above them what may be
                   left, by the curve and the tail of the weights. Only where resolved, as far as draws can show.
 curve             L_k on blocks of k of the same draws. Still rising means K is too small.

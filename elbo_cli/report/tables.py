@@ -84,7 +84,12 @@ def drawing(found: GapFindings) -> str:
 
 
 def identity_bar(found: GapFindings) -> Text:
-    """log p(x) = ELBO + gap as one bar: its whole length is -ELBO, of which the gap is what log p(x) lies above it."""
+    """log p(x) = ELBO + gap as one bar: its whole length is -ELBO, of which the gap is what log p(x) lies above it.
+
+    Nothing where a number is not finite: a weight of 0 makes the ELBO -inf.
+    """
+    if not all(math.isfinite(of.mean) for of in (found.elbo, found.gap, found.log_px)):
+        return Text("")
     gap, depth = max(found.gap.mean, 0.0), max(abs(found.elbo.mean), 1e-9)
     cells = min(BAR - 1, max(1, round(BAR * gap / depth)))
     at_least = "" if found.verdict.resolved else "at least "
@@ -117,8 +122,9 @@ def _certificate(found: GapFindings) -> Text:
         return Text(f"No certificate: {sure.withheld}.", style="yellow")
     if found.method == "exact":
         return Text("Exact: no certificate is needed.")
-    line = f"With probability {1 - sure.delta:.0%}: mean log p(x) of these data >= {sure.log_px_at_least:.3f}"
-    return Text(line if sure.gap_at_least is None else f"{line}, gap >= {sure.gap_at_least:.3f}")
+    each, gap = ("", "") if sure.gap_at_least is None else (", each", f", gap >= {sure.gap_at_least:.3f}")
+    line = f"With probability {1 - sure.delta:.0%}{each}: mean log p(x) of these data >= {sure.log_px_at_least:.3f}"
+    return Text(line + gap)
 
 
 def _interval(found: GapFindings) -> list[Text]:
@@ -134,11 +140,12 @@ def curve_table(found: GapFindings) -> Table:
     for title in ("k", "bound L_k", "± Monte Carlo", "rise", ""):
         table.add_column(title, justify="right" if title else "left", no_wrap=True)
     before: CurvePoint | None = None
-    span = max(found.curve[-1].bound - found.curve[0].bound, 1e-9)
+    first, span = found.curve[0].bound, max(found.curve[-1].bound - found.curve[0].bound, 1e-9)
     for point in found.curve:
-        rise = "" if before is None else f"{point.bound - before.bound:+.3f}"
-        length = round(20 * max(0.0, point.bound - found.curve[0].bound) / span)
-        table.add_row(f"{point.k:,}", number(point.bound), number(point.se, ".4f"), rise, Text("·" * length + "●"))
+        rise = "" if before is None else number(point.bound - before.bound, "+.3f")
+        share = (point.bound - first) / span
+        dots = "·" * round(20 * min(max(share, 0.0), 1.0)) + "●" if math.isfinite(share) else ""
+        table.add_row(f"{point.k:,}", number(point.bound), number(point.se, ".4f"), rise, Text(dots))
         before = point
     return table
 

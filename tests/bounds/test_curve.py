@@ -58,6 +58,10 @@ def test_below_sixteen_draws_there_is_no_rho() -> None:
     found = trend(ks, curve_of(ks, 0.0, 1.0))
     assert math.isnan(found.rho)
     assert math.isnan(found.remainder)
+    padded = torch.cat([torch.full((1, 5), math.nan).double(), curve_of((1, 4), 0.0, 1.0)])
+    found = trend((1, 4, 16), padded)  # as findings read it off: its last three points, of which there are two
+    assert math.isnan(found.rho)
+    assert math.isnan(found.remainder)
 
 
 def test_the_standard_error_of_rho_is_its_spread_over_repetitions() -> None:

@@ -3,18 +3,22 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, StudentT
+from torch.distributions import Cauchy, Distribution, Independent, MultivariateNormal, Normal, StudentT
 
 from elbo_cli.bounds.draws import (
     Draws,
+    Quick,
     closed_form_kl,
     draw,
     draws_of,
     kl_per_latent,
     log_joint,
+    mean_and_spread,
+    mean_of,
     weigh,
 )
 from elbo_cli.bounds.lower import BOUNDS, elbo, iwae
+from elbo_cli.gap.proposals.sight import value_and_slope
 from elbo_cli.runtime import noise
 from tests.oracles import CASES, MissedMode, WithPosterior, both_modes, random_linear_gaussian, student_posterior
 from tests.oracles.comparison import close
@@ -180,3 +184,60 @@ def test_another_posterior_leaves_the_model_alone() -> None:
     other = WithPosterior(model, model.true_posterior)
     x = model.data(3)
     close(draw(other, x, 2).log_w, model.log_px(x).expand(2, 3))
+
+
+class Named(WithPosterior):
+    """A model of a user's own with a method of a natural name, which is no hook of ours."""
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.likelihood(z).log_prob(x)
+
+
+def test_a_method_of_a_natural_name_is_left_alone() -> None:
+    inner = CASES["crude"].build()
+    model, x = Named(inner, inner.posterior), inner.data(4)
+    assert not isinstance(model, Quick)
+    z = inner.posterior(x).sample((5,))
+    close(log_joint(model, x, z)[0], inner.likelihood(z).log_prob(x))
+
+
+class Viewing(WithPosterior):
+    """A decoder that takes one row for each draw, as many do."""
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        return self.model.likelihood(z.view(-1, z.shape[-1]).view(z.shape))
+
+
+def test_draws_are_handed_to_a_model_in_one_piece() -> None:
+    """As a transposed product they are not; a fit, its draws, and their gradients go through one place."""
+    inner = CASES["crude"].build()
+    model, x = Viewing(inner, inner.posterior), inner.data(4)
+    z = torch.randn(4, 5, 3, dtype=torch.float64).transpose(0, 1)
+    close(log_joint(model, x, z)[0], inner.likelihood(z).log_prob(x))
+    value_and_slope(model, x, z)
+
+
+HEAVY = {
+    "no mean": StudentT(1.0, torch.zeros(2, 3)),
+    "no variance": StudentT(2.0, torch.ones(2, 3)),
+    "no number": Cauchy(torch.zeros(2, 3), 1.0),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_a_mean_or_a_spread_that_is_no_number_is_that_of_draws(name: str) -> None:
+    q = Independent(HEAVY[name], 1)
+    mean, spread = mean_and_spread(q, 64)
+    for number in (mean, spread, mean_of(q, 64)):
+        assert number.shape == (2, 3)
+        assert number.isfinite().all()
+    assert (spread > 0).all()
+
+
+def test_a_mean_and_a_spread_that_are_known_are_taken() -> None:
+    q, state = normal(torch.ones(2, 3), torch.full((2, 3), 0.5)), torch.get_rng_state()
+    mean, spread = mean_and_spread(q, 64)
+    assert (mean == mean_of(q, 64)).all()
+    assert (mean == 1).all()
+    assert (spread == 0.5).all()
+    assert torch.equal(torch.get_rng_state(), state), "nothing was drawn"

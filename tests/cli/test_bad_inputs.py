@@ -168,6 +168,7 @@ BAD = [
     (TOY + "nothing", "a NoneType, has no method prior, posterior, likelihood"),
     (TOY + "Half", "a Half, has no method posterior, likelihood"),
     (TOY + "Apart", "batch shape (3, 2, 1, 8, 8), not (3, 2)", "torch.distributions.Independent"),
+    (TOY + "Batched", "prior() has the batch shape (1,), not ()", "torch.distributions.Independent"),
     (TOY + "Transposed", "likelihood(z) of 3 draws for 2 data has the batch shape (2, 3), not (3, 2)"),
     (TOY + "Numbers", "toys:Numbers fails on 2 data of shape (1, 8, 8)", "AttributeError"),
     (TOY + "Fails", "KeyError: 'no such\\nlayer'", "toys.py, line"),

@@ -55,6 +55,10 @@ class Transposed(Toy):
     def likelihood(self, z):
         return super().likelihood(z.transpose(0, 1))
 
+class Batched(Toy):  # one prior, as a batch of one
+    def prior(self):
+        return Independent(Normal(torch.zeros(1, 2), 1.0), 1)
+
 class Numbers(Toy):
     def posterior(self, x):
         return torch.zeros(len(x), 2)

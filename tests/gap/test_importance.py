@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from elbo_cli.build import experiment
 from elbo_cli.config import loads
@@ -138,6 +138,16 @@ def test_the_global_generator_is_left_as_it_was(proposal: str) -> None:
     state = torch.get_rng_state()
     run(model, model.data(3), K=70, proposal=proposal)
     assert (torch.get_rng_state() == state).all()
+
+
+def test_a_covariance_that_cannot_be_factored_is_told_with_its_data() -> None:
+    inner = CASES["crude"].build()
+
+    def flat(x: Tensor) -> Distribution:
+        return MultivariateNormal(torch.zeros(len(x), 3), -torch.eye(3), validate_args=False)
+
+    with pytest.raises(RunError, match="Among data 0 to 2: a covariance is not positive definite"):
+        run(WithPosterior(inner, flat), inner.data(3), K=10)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -18,6 +18,7 @@ from elbo_cli.records import GapFindings, Tick, Verdict
 from elbo_cli.runtime import finished
 from tests.gap.runs import split_of
 from tests.oracles import CASES, WithPosterior
+from tests.oracles.oracle import Silent
 
 
 def met(name: str, N: int = 64, **given: object) -> tuple[GapFindings, float]:
@@ -61,6 +62,31 @@ def test_draws_are_shared_out_in_proportion_to_the_spread() -> None:
     assert 8 <= K[2] / K[0] <= 32  # 16, to a power of two
     assert Need(torch.arange(2), torch.zeros(2)).allocation(0.05).tolist() == [PILOT, PILOT]
     assert Need(torch.arange(2), torch.full((2,), 1e6)).allocation(1e-3).tolist() == [MOST, MOST]
+
+
+class Walled(WithPosterior):
+    """A likelihood of zero, wherever z is, for data beyond 50."""
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        return Masked(self.model.likelihood(z))
+
+
+class Masked(Silent):
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.inner.log_prob(value).masked_fill(value[..., 0] > 50, -math.inf)
+
+
+def test_a_datum_without_any_weight_spoils_nobody_elses_draws() -> None:
+    inner = CASES["crude"].build()
+    model, x = Walled(inner, inner.posterior), inner.data(8)
+    x[5] = 100.0
+    settings = Settings(adaptive=True, tolerance=0.05, proposal="defensive")
+    found = finished(to_tolerance(model, split_of(x), settings))
+    alive = [row for row in found.rows if row.index != 5]
+    assert all(PILOT <= row.samples <= MOST for row in found.rows)
+    assert all(math.isfinite(row.log_px) for row in alive)
+    assert found.log_px.mean == -math.inf
+    assert not found.verdict.resolved
 
 
 # what pilots may not do

@@ -283,3 +283,11 @@ def test_of_a_foreign_distribution_its_support_says() -> None:
     assert discrete(Independent(Bernoulli(logits=torch.zeros(3)), 1))
     assert discrete(Independent(Poisson(torch.ones(3)), 1))
     assert not discrete(Independent(Normal(torch.zeros(3), 1.0), 1))
+
+
+@pytest.mark.parametrize("support", [None, property(lambda self: self.nothing)])
+def test_a_foreign_distribution_that_says_nothing_of_its_support_is_no_mass(support: object) -> None:
+    """torch's own default raises NotImplementedError."""
+    own = type("Own", (Distribution,), {} if support is None else {"support": support})
+    assert not discrete(own(validate_args=False))
+    assert not discrete(Independent(own(torch.Size([3]), validate_args=False), 1))

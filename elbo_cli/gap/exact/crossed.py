@@ -5,9 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.nn.functional import softplus
 
-from elbo_cli.models.pixels import BernoulliLogits, GaussianPixels
+from elbo_cli.models.pixels import BernoulliLogits, GaussianPixels, softplus
 
 
 def _bernoulli(px_z: BernoulliLogits, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.bounds.draws import LatentVariableModel, mean_and_spread
 from elbo_cli.errors import RunError
 from elbo_cli.gap.exact.closed_form import is_diagonal
 from elbo_cli.gap.exact.crossed import crossed
@@ -21,14 +21,7 @@ CUT_Q = 27.0  # the same for q: 7.3 of them, enough for a mean under it
 
 def location_and_scale(distribution: Distribution) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over D latents, [N, D] or [D]; from draws where a distribution does not know them."""
-    try:
-        loc, scale = distribution.mean, distribution.stddev
-        known = bool((loc.isfinite() & scale.isfinite() & (scale > 0)).all())
-    except (NotImplementedError, AttributeError):
-        known = False
-    if not known:
-        z = distribution.sample(torch.Size([DRAWS]))
-        loc, scale = z.mean(0), z.std(0)
+    loc, scale = mean_and_spread(distribution, DRAWS)
     shape = distribution.batch_shape + distribution.event_shape
     return loc.expand(shape), scale.expand(shape)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
-from elbo_cli.bounds.draws import LatentVariableModel
+from elbo_cli.bounds.draws import LatentVariableModel, mean_and_spread
 from elbo_cli.errors import UserError, choose
 from elbo_cli.gap.proposals.ascent import JUDGES, Ascent, diagonal, full
 from elbo_cli.gap.proposals.flow import flow
@@ -106,21 +106,8 @@ def moments(qz_x: Distribution) -> FullNormal:
     """The normal with the mean and the standard deviations of q; with its covariance too where q is a full normal."""
     if isinstance(qz_x, MultivariateNormal):
         return FullNormal(qz_x.loc.detach(), qz_x.scale_tril.detach())
-    mu, sigma = _known_moments(qz_x) or _sample_moments(qz_x)
+    mu, sigma = mean_and_spread(qz_x, JUDGES)
     return FullNormal(mu.detach().contiguous(), torch.diag_embed(sigma.detach()))  # a foreign mean may be expanded
-
-
-def _known_moments(qz_x: Distribution) -> tuple[Tensor, Tensor] | None:
-    try:
-        mu, sigma = qz_x.mean, qz_x.stddev
-    except NotImplementedError:
-        return None
-    return (mu, sigma) if mu.isfinite().all() and sigma.isfinite().all() else None
-
-
-def _sample_moments(qz_x: Distribution) -> tuple[Tensor, Tensor]:
-    z = qz_x.sample(torch.Size([JUDGES]))
-    return z.mean(0), z.std(0)
 
 
 def refined_normal(model: LatentVariableModel, x: Tensor, qz_x: Distribution) -> FullNormal:

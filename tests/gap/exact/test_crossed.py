@@ -7,6 +7,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from elbo_cli.gap.exact.crossed import CROSSED, crossed
 from elbo_cli.models.likelihoods import LIKELIHOODS, Options
+from elbo_cli.models.pixels import BernoulliLogits
 from tests.oracles.comparison import close
 
 SHAPE = (2, 3)
@@ -53,3 +54,10 @@ def test_means_far_from_zero_and_a_narrow_sigma_do_not_cancel() -> None:
     x = 3.0 + 1e-4 * torch.randn(7, *SHAPE, dtype=torch.float64)
     px_z = likelihood.distribution(mean)
     close(crossed(px_z, x), px_z.log_prob(x), atol=1e-10)
+
+
+def test_large_logits_lose_nothing() -> None:
+    """softplus(l) - l is 2e-9 at a logit of 20, where torch's own begins to leave it out: of each pixel."""
+    px_z = LIKELIHOODS["bernoulli"](SHAPE, Options("shared")).double().distribution(torch.full((1, 1, 1, *SHAPE), 20.5))
+    px_z = BernoulliLogits(px_z.logits.double(), 2)
+    close(crossed(px_z, torch.ones(2, *SHAPE).double()), px_z.log_prob(torch.ones(2, *SHAPE).double()), atol=1e-12)

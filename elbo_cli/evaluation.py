@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from elbo_cli.bounds.average import average
 from elbo_cli.bounds.draws import Draws, LatentVariableModel, draw, kl_per_latent, mean_of
 from elbo_cli.bounds.lower import elbo, iwae, kl, reconstruction
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
+from elbo_cli.estimates import estimate
 from elbo_cli.models.chain import Chain
 from elbo_cli.models.pixels import discrete
 from elbo_cli.ranks import joined, ranks
-from elbo_cli.records import Estimate, Evaluation, EvaluationRow
+from elbo_cli.records import Evaluation, EvaluationRow
 from elbo_cli.runtime import noise
 
 BLOCK = 250  # data to a block of noise: fixed, so that the answer depends on the seed and on nothing else
@@ -195,14 +195,14 @@ def evaluate(
         )
     per_latent = None if measured.kl_per_latent is None else tuple(measured.kl_per_latent.tolist())
     columns = (measured.elbo.tolist(), measured.reconstruction.tolist(), measured.kl.tolist())
-    elbo = _estimate(measured.elbo)
+    elbo = estimate(measured.elbo)
     return Evaluation(
         data=data,
         split=split.name,
         examples=len(split),
         elbo=elbo,
-        reconstruction=_estimate(measured.reconstruction),
-        kl=_estimate(measured.kl),
+        reconstruction=estimate(measured.reconstruction),
+        kl=estimate(measured.kl),
         latents=sum(measured.layers),
         active_units=measured.active_units,
         layers=measured.layers,
@@ -215,11 +215,6 @@ def evaluate(
             for n, (e, r, k) in enumerate(zip(*columns, strict=True))
         ),
     )
-
-
-def _estimate(values: Tensor) -> Estimate:
-    mean = average(values)
-    return Estimate(mean.mean, mean.se_data)
 
 
 @torch.no_grad()

@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "elbo_cli.runtime": {"torch", "elbo_cli.errors"},
     "elbo_cli.ranks": {"torch", "elbo_cli.errors", "elbo_cli.runtime"},
     "elbo_cli.bounds": {"torch"},
+    "elbo_cli.estimates": {"torch", "elbo_cli.bounds", "elbo_cli.records"},
     "elbo_cli.models": {"torch", "zuko", "elbo_cli.bounds", "elbo_cli.errors"},
     "elbo_cli.data": {"torch", "numpy", "PIL", "pooch", "pyarrow", "pandas", "elbo_cli.errors", "elbo_cli.runtime"},
     "elbo_cli.evaluation": {
@@ -47,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.bounds",
         "elbo_cli.data",
         "elbo_cli.errors",
+        "elbo_cli.estimates",
         "elbo_cli.models",
         "elbo_cli.ranks",
         "elbo_cli.records",
@@ -70,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
         "elbo_cli.columns",
         "elbo_cli.data",
         "elbo_cli.errors",
+        "elbo_cli.estimates",
         "elbo_cli.models",
         "elbo_cli.ranks",
         "elbo_cli.records",

@@ -1,18 +1,14 @@
 """Annealed importance sampling: a bound on log p(x) from below, and backwards from an exact draw, from above."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from elbo_cli.bounds.curve import log_mean_exp
 from elbo_cli.bounds.hmc import Kernel, Point
 
-S = TypeVar("S")
 WARM_UP = 20  # rounds of tuning before the first temperature's step size counts
 
 
@@ -96,23 +92,17 @@ def _tune(kernel: Kernel, z: Tensor, betas: list[float], seed: int, target: floa
 
 @dataclass(frozen=True, slots=True)
 class Chains:
-    """C chains of N data on their way; after the last step, `bound` is the result."""
+    """C chains of N data on their way.
+
+    After the last step log mean_c w_c is a lower bound, [N]: E[exp] = p(x). Backwards -log mean_c 1 / w_c is an upper
+    one: E[exp -bound] = 1 / p(x), though all C chains begin at one exact draw.
+    """
 
     step: int  # of T
     T: int
     z: Tensor  # [C, N, D]
     log_w: Tensor  # [C, N], float64: E[w] = p(x), or backwards E[1 / w] = 1 / p(x)
     acceptance: Tensor  # [N], mean probability of acceptance so far; nan for T = 1, which has no HMC
-    reverse: bool
-
-    @property
-    def bound(self) -> Tensor:
-        """The chains together, in nats, [N].
-
-        Forwards log mean_c w_c, a lower bound: E[exp bound] = p(x). Backwards -log mean_c 1 / w_c, an upper bound:
-        E[exp -bound] = 1 / p(x), though all C chains begin at one exact draw.
-        """
-        return -log_mean_exp(-self.log_w) if self.reverse else log_mean_exp(self.log_w)
 
 
 def anneal(
@@ -159,12 +149,7 @@ def _anneal(
             inner = t - 1 if reverse else t  # the temperature that this term shares with the next
             point, probability = kernel.transition(point, betas[inner], values[inner - 1], noise)
             accepted = accepted + probability.mean(0)
-        yield Chains(done, T, point.z, log_w, accepted / min(done, T - 1) if T > 1 else accepted / 0, reverse)
-
-
-def last(states: Iterator[S]) -> S:
-    """Run to the end and keep only the last state."""
-    return deque(states, maxlen=1)[0]
+        yield Chains(done, T, point.z, log_w, accepted / min(done, T - 1) if T > 1 else accepted / 0)
 
 
 def _generator(z: Tensor, seed: int) -> torch.Generator:

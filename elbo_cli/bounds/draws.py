@@ -155,9 +155,3 @@ def kl_per_latent(qz_x: Distribution, pz: Distribution) -> Tensor | None:
     q, p = qz_x.base_dist, pz.base_dist
     flat = len(q.event_shape) == len(p.event_shape) == 0 and qz_x.reinterpreted_batch_ndims == 1
     return closed_form_kl(q, p) if flat else None
-
-
-def draws_of(log_w: Tensor) -> Draws:
-    """Draws of which only the weights are known, log w [K, N]; for estimators that look at nothing else."""
-    zero = torch.zeros_like(log_w)
-    return Draws(torch.empty(*log_w.shape, 0, dtype=log_w.dtype), log_w, zero, zero)

@@ -1,8 +1,7 @@
 """All that `gap` says of the log-weights of a block of data, from tiles, without ever holding [K, N] of them."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -140,15 +139,3 @@ def _se_gap(variance: Tensor, spread: Tensor, tilt: Tensor, K: int) -> Tensor:
     return (
         ((spread + variance * (K - 1) / K - 2 * tilt).clamp(min=0) / K).sqrt().masked_fill(variance.isinf(), torch.inf)
     )
-
-
-def join(summaries: Sequence[WeightSummary]) -> WeightSummary:
-    """The summaries of several blocks of data, of the same K, as one."""
-    first = summaries[0]
-    assert all(summary.K == first.K for summary in summaries), [summary.K for summary in summaries]
-
-    def column(name: str) -> Tensor:
-        return torch.cat([getattr(summary, name) for summary in summaries], -1)
-
-    tensors = [field.name for field in fields(WeightSummary) if field.name not in ("K", "ks")]
-    return WeightSummary(K=first.K, ks=first.ks, **{name: column(name) for name in tensors})

@@ -9,12 +9,12 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from elbo_cli.bounds.average import average
 from elbo_cli.bounds.curve import powers_of_four, trend
 from elbo_cli.bounds.pareto import threshold
 from elbo_cli.bounds.upper import certified_lower
 from elbo_cli.bounds.weights import WeightSummary
 from elbo_cli.columns import Table
+from elbo_cli.estimates import estimate
 from elbo_cli.gap.verdict import Evidence, interval, judge
 from elbo_cli.records import Certificate, CurvePoint, Estimate, GapFindings, GapRow
 
@@ -70,8 +70,8 @@ def findings(
     def column(read: Callable[[Weighed], Tensor]) -> Tensor:
         return torch.cat([read(w) for w in weighed], -1)[..., order]
 
-    log_px = _estimate(column(lambda w: w.proposal.log_px), column(lambda w: w.proposal.se_log_px))
-    elbo = _estimate(column(lambda w: w.own.elbo), column(lambda w: w.own.se_elbo))
+    log_px = estimate(column(lambda w: w.proposal.log_px), column(lambda w: w.proposal.se_log_px))
+    elbo = estimate(column(lambda w: w.own.elbo), column(lambda w: w.own.se_elbo))
     climb = trend((1, 4, 16), column(lambda w: w.steps))
     khat, above = column(lambda w: w.proposal.khat), column(lambda w: w.alarms.double()).mean().item()
     K = round(sum(w.proposal.K * len(w.index) for w in weighed) / len(order))
@@ -82,7 +82,7 @@ def findings(
         samples=K,
         elbo=elbo,
         log_px=log_px,
-        gap=_estimate(column(lambda w: w.gap), column(lambda w: w.se_gap)),
+        gap=estimate(column(lambda w: w.gap), column(lambda w: w.se_gap)),
         certified=certificate(log_px, elbo, len(order), delta, rounds),
         interval=interval(log_px, evidence.left) if verdict.resolved else None,
         curve=_curve(column, weighed, log_px),
@@ -110,11 +110,6 @@ def certificate(log_px: Estimate, elbo: Estimate, N: int, delta: float, rounds: 
         return Certificate(floor, None, delta)
     ceiling = elbo.mean + NormalDist().inv_cdf(1 - share / 2) * elbo.se_mc
     return Certificate(floor, max(certified_lower(log_px.mean, N, share / 2) - ceiling, 0.0), delta)
-
-
-def _estimate(values: Tensor, se: Tensor) -> Estimate:
-    mean = average(values, se)
-    return Estimate(mean.mean, mean.se_data, mean.se_mc)
 
 
 Column = Callable[[Callable[[Weighed], Tensor]], Tensor]  # reads something of all data, in their order

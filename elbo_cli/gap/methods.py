@@ -15,7 +15,7 @@ from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import alike, conclude, importance, weigh_blocks
 from elbo_cli.gap.jobs import Job, exchanged
 from elbo_cli.gap.pilot import by_the_cheapest
-from elbo_cli.gap.proposals.recipes import PROPOSALS
+from elbo_cli.gap.proposals.recipes import PROPOSALS, had
 from elbo_cli.gap.settings import Settings
 from elbo_cli.gap.tolerance import to_tolerance
 from elbo_cli.ranks import ranks
@@ -28,6 +28,7 @@ Method = Callable[[LatentVariableModel, Split, Settings], Work]
 
 def sampling(model: LatentVariableModel, split: Split, settings: Settings) -> Work:
     """Importance sampling with the K that was asked for, or with what the tolerance needs."""
+    settings = replace(settings, proposal=had(settings.proposal, model, next(split.blocks(1))))
     return (yield from (to_tolerance if settings.adaptive else importance)(model, split, settings))
 
 

@@ -14,7 +14,7 @@ from elbo_cli.gap.annealing.to_tolerance import to_the_end
 from elbo_cli.gap.findings import Weighed
 from elbo_cli.gap.importance import Plan, latent_size, weigh_block
 from elbo_cli.gap.jobs import Job
-from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal
+from elbo_cli.gap.proposals.recipes import PROPOSALS, Proposal, had
 from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.gap.showing import draws_to_show, edge
 from elbo_cli.gap.tolerance import AIM, MOST, PILOT, ROUNDS, Need, to_tolerance
@@ -42,6 +42,7 @@ def trials(
     One whose fit alone costs as much as another in all, or whose fit is made for fewer latents, is not tried.
     """
     names = [name for name, proposal in PROPOSALS.items() if proposal.defended]
+    names = [name for name in names if name == had(name, model, next(split.blocks(1)))]
     found, D, once = list[Trial](), latent_size(model), 0
     for name in names:
         fixed, best = PROPOSALS[name].decodes(D) + PILOT, min((trial.decodes for trial in found), default=math.inf)

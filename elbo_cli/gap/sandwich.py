@@ -6,21 +6,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from elbo_cli.bounds.average import average
 from elbo_cli.bounds.curve import log_mean_exp
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.bounds.upper import certified_lower, certified_upper, with_exact
 from elbo_cli.bounds.weights import WeightStream
 from elbo_cli.errors import UserError, choose
+from elbo_cli.estimates import estimate
 from elbo_cli.gap.annealing.ais import counted, frozen
 from elbo_cli.gap.annealing.annealer import Course, prepare
 from elbo_cli.gap.annealing.starts import STARTS
 from elbo_cli.gap.importance import Plan, latent_size, naming, weigh_tiles, weigher
 from elbo_cli.gap.jobs import Job
 from elbo_cli.gap.proposals.mixture import Mixture
-from elbo_cli.gap.proposals.recipes import PROPOSALS
+from elbo_cli.gap.proposals.recipes import PROPOSALS, had
 from elbo_cli.gap.settings import DATA_TILE, Settings
-from elbo_cli.records import Estimate, SandwichFindings, Tick
+from elbo_cli.records import SandwichFindings, Tick
 from elbo_cli.runtime import noise
 
 
@@ -88,6 +88,8 @@ def sandwich(
     """
     if N < 1:
         raise UserError(f"A sandwich of {N} simulated data bounds nothing: give 1 or more, as 200.")
+    if method == "importance":
+        settings = replace(settings, proposal=had(settings.proposal, model, simulate(model, 1, 0, settings).x))
     way = choose(WAYS, method, "method of a sandwich")(settings, latent_size(model))
     total = -(-N // DATA_TILE) * way.units
     found = yield from counted(bounds(model, N, settings, way), total, "simulated data")
@@ -168,23 +170,17 @@ def _found(blocks: list[Bounds], settings: Settings, method: str, decodes: int) 
     lower, upper = torch.cat([b.lower for b in blocks]), torch.cat([b.upper for b in blocks])
     se_lower = torch.cat([b.se_lower for b in blocks])
     N, half = len(lower), settings.delta / 2
-    below = average(lower, se_lower)
+    below = estimate(lower, se_lower)
     return SandwichFindings(
         examples=N,
         samples=settings.K,
         method=method,
         proposal=settings.proposal,
-        lower=Estimate(below.mean, below.se_data, below.se_mc),
-        upper=_across(upper),
-        width=_across(upper - lower),
+        lower=below,
+        upper=estimate(upper),  # of one exact draw a datum
+        width=estimate(upper - lower),
         log_px_at_least=certified_lower(below.mean, N, half),
         log_px_at_most=certified_upper(upper.mean().item(), N, half),
         delta=settings.delta,
         decodes=decodes,
     )
-
-
-def _across(values: Tensor) -> Estimate:
-    """A mean whose error across data holds the Monte Carlo error too: one exact draw a datum cannot tell them apart."""
-    mean = average(values)
-    return Estimate(mean.mean, mean.se_data)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from elbo_cli.bounds.average import average
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.bounds.weights import WeightStream, WeightSummary
 from elbo_cli.data.split import Split
 from elbo_cli.errors import UserError, choose
+from elbo_cli.estimates import estimate
 from elbo_cli.gap.findings import Weighed, findings
 from elbo_cli.gap.importance import Plan, naming, summarise, weigh_tiles
 from elbo_cli.gap.jobs import Job
@@ -53,8 +53,7 @@ class Means:
 
     def estimate(self) -> Estimate:
         """The mean over data with both errors."""
-        mean = average(self.value, self.se)
-        return Estimate(mean.mean, mean.se_data, mean.se_mc)
+        return estimate(self.value, self.se)
 
 
 @dataclass(frozen=True, slots=True)

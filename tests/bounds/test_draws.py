@@ -10,14 +10,13 @@ from elbo_cli.bounds.draws import (
     Quick,
     closed_form_kl,
     draw,
-    draws_of,
     kl_per_latent,
     log_joint,
     mean_and_spread,
     mean_of,
     weigh,
 )
-from elbo_cli.bounds.lower import BOUNDS, elbo, iwae
+from elbo_cli.bounds.lower import BOUNDS, elbo
 from elbo_cli.gap.proposals.sight import value_and_slope
 from elbo_cli.runtime import noise
 from tests.oracles import CASES, MissedMode, WithPosterior, both_modes, random_linear_gaussian, student_posterior
@@ -171,12 +170,6 @@ def test_latents_that_do_not_factorise_have_no_kl_of_their_own() -> None:
     assert kl_per_latent(Independent(StudentT(4.0, torch.zeros(2, 3)), 1), p) is None
     assert kl_per_latent(Independent(full, 1), p) is None
     assert kl_per_latent(MissedMode().posterior(torch.ones(2, 16)), p) is not None
-
-
-def test_draws_of_known_weights_are_those_weights() -> None:
-    log_w = torch.tensor([[0.3, -2.0], [1.0, 5.0]]).double()
-    close(draws_of(log_w).log_w, log_w)
-    close(iwae(draws_of(log_w)), log_w.exp().mean(0).log())
 
 
 def test_another_posterior_leaves_the_model_alone() -> None:

@@ -8,8 +8,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from elbo_cli.bounds.average import average
 from elbo_cli.errors import RunError
+from elbo_cli.estimates import estimate
 from elbo_cli.gap.settings import Settings
 from elbo_cli.records import Certificate, Estimate, GapFindings, GapRow, Interval, Verdict
 
@@ -72,7 +72,7 @@ def findings(found: Found, rule: str, settings: Settings) -> GapFindings:
     """
     _refuse_infinities(found)
     error = found.error.mean().item()
-    log_px, elbo, gap = _estimate(found.log_px), _estimate(found.elbo, found.se), _estimate(found.gap, found.se)
+    log_px, elbo, gap = estimate(found.log_px, 0.0), estimate(found.elbo, found.se), estimate(found.gap, found.se)
     least = None if found.least_gap.isnan().any() else found.least_gap
     verdict = _verdict(found, rule, settings.tolerance)
     return GapFindings(
@@ -88,8 +88,8 @@ def findings(found: Found, rule: str, settings: Settings) -> GapFindings:
         verdict=verdict,
         rows=_rows(found),
         error=error,
-        approximation_gap=None if least is None else _estimate(least),
-        amortisation_gap=None if least is None else _estimate((found.gap - least).clamp(min=0.0)),
+        approximation_gap=None if least is None else estimate(least, 0.0),
+        amortisation_gap=None if least is None else estimate((found.gap - least).clamp(min=0.0), 0.0),
     )
 
 
@@ -99,11 +99,6 @@ def _refuse_infinities(found: Found) -> None:
         if len(bad):
             n = int(bad[0])
             raise RunError(f"{name} of datum {n} is {values[n].item()}: the model gives no finite number.")
-
-
-def _estimate(values: Tensor, se: Tensor | float = 0.0) -> Estimate:
-    mean = average(values, se)
-    return Estimate(mean.mean, mean.se_data, mean.se_mc)
 
 
 def _certificate(log_px: Estimate, gap: Estimate, error: float, delta: float) -> Certificate:

@@ -11,7 +11,6 @@ from torch.func import jvp, vmap
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.gap.proposals.fisher import metric
 from elbo_cli.models.plain import Layer
-from elbo_cli.models.vae import VAE
 
 
 @torch.no_grad()
@@ -21,11 +20,14 @@ def jacobian(model: LatentVariableModel, z: Tensor, latents: Tensor) -> tuple[Te
     eta are the coordinates of `fisher.metric`. A tangents go through the decoder beside its values.
     """
     basis = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)[latents]
-    layers = model.eta_layers() if isinstance(model, VAE) else None
-    if layers is None:
-        return _forward_mode(model, z, basis)
-    _, f = metric(model.likelihood(z))
-    return by_hand(layers, z, basis)[1], f
+
+    def eta(z: Tensor) -> tuple[Tensor, Tensor]:
+        return metric(model.likelihood(z))
+
+    if not len(basis):  # no latent is felt: there is nothing to map over
+        at, f = eta(z)
+        return at.new_zeros(0, *at.shape), f
+    return along(eta, z, basis)
 
 
 @torch.no_grad()
@@ -36,16 +38,6 @@ def by_hand(layers: Sequence[Layer], z: Tensor, basis: Tensor) -> tuple[Tensor, 
         h, slope = layer.value_and_slope(h)
         tangent = tangent @ layer.weight.mT if slope is None else tangent @ layer.weight.mT * slope
     return h, tangent.expand(len(basis), len(z), -1)
-
-
-def _forward_mode(model: LatentVariableModel, z: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    def eta(z: Tensor) -> tuple[Tensor, Tensor]:
-        return metric(model.likelihood(z))
-
-    if not len(basis):  # no latent is felt: there is nothing to map over
-        at, f = eta(z)
-        return at.new_zeros(0, *at.shape), f
-    return along(eta, z, basis)
 
 
 def along(f: Callable[[Tensor], tuple[Tensor, Tensor]], z: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

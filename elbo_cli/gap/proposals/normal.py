@@ -28,11 +28,6 @@ class PrecisionNormal(Distribution):
         """Draws mu + R'^-1 e, e ~ N(0, I): [*sample_shape, N, D]."""
         return (self.mu + self._shifts(math.prod(sample_shape))).reshape(*sample_shape, *self.mu.shape)
 
-    def antithetic(self, pairs: int) -> Tensor:
-        """Pairs of draws mirrored at mu, [2 pairs, N, D]: their mean is mu itself."""
-        shifts = self._shifts(pairs)
-        return self.mu + torch.cat([shifts, -shifts])
-
     def inflated(self, factor: float) -> "PrecisionNormal":
         """The same normal with its covariance times `factor`."""
         return PrecisionNormal(self.mu, self.root / math.sqrt(factor))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -93,3 +94,14 @@ PROPOSALS: dict[str, Proposal] = {
     "laplace": Proposal(laplace_alone, cost_of_laplace, defended=False, quiet=True, around=alone),
     "refined": Proposal(refined, cost_of_refined, defended=True, largest=LARGEST_LATENT, around=defended),
 }
+
+
+def had(name: str, model: LatentVariableModel, x: Tensor) -> str:
+    """What a proposal comes to for data x [N, ...]: `auto` is `defensive` where no normal can be fitted.
+
+    The draws are the same under either name; what they cost, and what is said of them, is not.
+    """
+    if name != "auto":
+        return name
+    with torch.no_grad(), noise(0, "applies", device=x.device):
+        return name if applies(model, x, model.posterior(x)) else "defensive"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution
 
-from elbo_cli.bounds.annealing import last, schedule, tune
+from elbo_cli.bounds.annealing import schedule, tune
 from elbo_cli.bounds.curve import Trend
 from elbo_cli.bounds.hmc import Kernel, Point
 from elbo_cli.errors import RunError, UserError
@@ -21,6 +21,7 @@ from elbo_cli.gap.settings import DATA_TILE, Settings
 from elbo_cli.gap.verdict import Agreement, judge_chains
 from elbo_cli.records import GapFindings, Tick
 from elbo_cli.runtime import finished
+from tests.chains import last
 from tests.gap.runs import columns, run, split_of
 from tests.oracles import CASES, Oracle, WithPosterior, random_linear_gaussian
 from tests.oracles.oracle import independent

@@ -54,14 +54,6 @@ def test_every_datum_has_noise_of_its_own() -> None:
     within(z[:, 0] * z[:, 1], 0.0, resolve=0.2)
 
 
-def test_antithetic_draws_are_mirrored_at_the_mean() -> None:
-    ours, theirs = made()
-    z = ours.antithetic(5)
-    assert z.shape == (10, 3, 4)
-    close(z.mean(0), theirs.mean)
-    close(z[:5] + z[5:], (2 * theirs.mean).expand(5, 3, 4))
-
-
 def test_inflated_it_has_its_covariance_times_a_factor() -> None:
     ours, theirs = made()
     wide = MultivariateNormal(theirs.mean, 1.7 * theirs.covariance_matrix)

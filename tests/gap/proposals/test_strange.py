@@ -10,10 +10,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from elbo_cli.errors import UserError
-from elbo_cli.gap.pilot import Annealing, by_the_cheapest
+from elbo_cli.gap.importance import ELBO_DRAWS
+from elbo_cli.gap.methods import sampling
+from elbo_cli.gap.pilot import Annealing, by_the_cheapest, trials
 from elbo_cli.gap.proposals.laplace import applies
-from elbo_cli.gap.proposals.recipes import PROPOSALS
+from elbo_cli.gap.proposals.recipes import PROPOSALS, had
+from elbo_cli.gap.sandwich import sandwich
 from elbo_cli.gap.settings import Settings
+from elbo_cli.gap.tolerance import PILOT
 from elbo_cli.runtime import finished
 from tests.gap.runs import run, split_of
 from tests.oracles import CASES, WithPosterior
@@ -117,3 +121,31 @@ def test_a_decoder_through_numpy_is_not_annealed() -> None:
     model = Strange(STRANGE["numpy"])
     rival = Annealing(model, split_of(model.data(2)), Settings(adaptive=True))
     assert not finished(rival.beats(math.inf))
+
+
+@pytest.mark.parametrize("name", ["numpy", "if"])
+def test_a_fit_that_never_was_is_not_counted(name: str) -> None:
+    """Nor is `auto` said to have made the draws that `defensive` made."""
+    model = Strange((STRANGE | FOLLOWED)[name])
+    x = model.data(4)
+    found = finished(sampling(model, split_of(x), Settings(K=200)))
+    between = finished(sandwich(model, 2, Settings(K=10), "importance"))
+    _, trying = finished(trials(model, split_of(x), Settings(adaptive=True)))
+    if name in STRANGE:
+        assert (found.proposal, found.decodes) == ("defensive", 200 + ELBO_DRAWS)
+        assert (between.proposal, between.decodes) == ("defensive", 10 + 1)
+        assert trying == PILOT
+    else:
+        fit = PROPOSALS["auto"].decodes(3)
+        assert (found.proposal, found.decodes) == ("auto", fit + 200 + ELBO_DRAWS)
+        assert (between.proposal, between.decodes) == ("auto", fit + 10 + 1)
+        assert trying >= fit + PILOT
+
+
+def test_under_either_name_the_draws_are_the_same() -> None:
+    model = Strange(STRANGE["numpy"])
+    x = model.data(4)
+    auto, defensive = (run(model, x, K=50, proposal=name) for name in ("auto", "defensive"))
+    assert auto.log_px == defensive.log_px
+    assert had("auto", model, x) == "defensive"
+    assert had("posterior", model, x) == "posterior"

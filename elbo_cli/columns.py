@@ -5,8 +5,10 @@ import io
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, field, fields
+from itertools import islice
 from typing import Any, overload
 
+PIECE = 4096  # rows of a table that are text at a time
 UP, POSITIVE = "↑", "≥0"  # signs of a column: higher is better; not below 0, but for Monte Carlo noise
 
 
@@ -49,11 +51,20 @@ def cell(value: object) -> str:
 
 def csv_text(rows: Iterable[Any], header: type | None = None) -> str:
     """Records as the lines of a CSV; with `header`, behind a line of its column names."""
+    return "".join(csv_pieces(rows, header))
+
+
+def csv_pieces(rows: Iterable[Any], header: type | None = None) -> Iterator[str]:
+    """The same in pieces of some thousand lines: of a million rows the whole text would be held three times over."""
+    left = iter(rows)
+    yield _lines([titles(header)] if header is not None else [])
+    while some := list(islice(left, PIECE)):
+        yield _lines([cell(value) for value in astuple(row)] for row in some)
+
+
+def _lines(rows: Iterable[Iterable[str]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header is not None:
-        writer.writerow(titles(header))
-    writer.writerows([cell(value) for value in astuple(row)] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 

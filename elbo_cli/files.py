@@ -1,7 +1,7 @@
 """The one place that writes files, whole or not at all; and that reads those of a run, which may be a stranger's."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,12 +40,20 @@ def write_whole(path: Path, content: bytes | str) -> None:
     Raises:
         RunError: the system refuses (a full disk, no permission); the old file is as it was.
     """
-    data = content.encode() if isinstance(content, str) else content
+    write_pieces(path, [content.encode() if isinstance(content, str) else content])
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
+    """`write_whole` for what need not be in memory at once.
+
+    Raises:
+        RunError: as there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with sentences(path, "write"):
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
-from elbo_cli.columns import Table, cell, csv_text, titles
+from elbo_cli.columns import Table, cell, csv_pieces, titles
 from elbo_cli.errors import UserError, need_extra, shown
-from elbo_cli.files import refuse_file, write_whole
+from elbo_cli.files import refuse_file, write_pieces, write_whole
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell's text for a formula by
 
@@ -24,7 +24,10 @@ def write_rows(path: Path, rows: Sequence[Any], record: type) -> None:
         RunError: the system refuses.
     """
     refuse_path(path)
-    write_whole(path, _parquet(rows, record) if path.suffix == ".parquet" else csv_text(rows, record))
+    if path.suffix == ".parquet":
+        write_whole(path, _parquet(rows, record))
+    else:
+        write_pieces(path, (piece.encode() for piece in csv_pieces(rows, record)))
 
 
 def refuse_path(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Tables for other programs: one line of pandas reads them, and their schema is the record's, whatever they hold."""
 
 import math
+import tracemalloc
 from array import array
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elbo_cli.columns import Table, titles
+from elbo_cli.columns import Table, csv_text, titles
 from elbo_cli.records import EpochRecord, EvaluationRow, GapRow, SplitRow
 from elbo_cli.report.rows import write_rows
 from elbo_cli.runs import RunFolder
@@ -89,3 +90,21 @@ def test_a_table_is_written_as_its_records_are(ending: str, tmp_path: Path) -> N
     for name, held in (("records", gap_rows(4)), ("table", table(gap_rows(4)))):
         write_rows(tmp_path / f"{name}.{ending}", held, GapRow)
     assert (tmp_path / f"table.{ending}").read_bytes() == (tmp_path / f"records.{ending}").read_bytes()
+
+
+def test_a_long_table_is_written_in_bounded_memory_and_as_it_would_be_whole(tmp_path: Path) -> None:
+    """Some thousand rows are text at a time: a whole text of these takes 24 MB, three times over."""
+    N, names = 100_000, titles(GapRow)
+    cells = {n: array("q", range(N)) if n in ("index", "samples") else array("d", [1 / 3] * N) for n in names}
+    rows, path = Table(GapRow, cells), tmp_path / "rows.csv"
+    tracemalloc.start()
+    try:
+        write_rows(path, rows, GapRow)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert path.stat().st_size > 20e6
+    assert most < 12e6, f"{most / 1e6:.0f} MB"
+    lines = path.read_text().splitlines()
+    assert (len(lines), lines[0]) == (N + 1, ",".join(names))
+    assert all(line == csv_text([rows[i]]).rstrip("\n") for i, line in list(enumerate(lines[1:]))[4090:4100])

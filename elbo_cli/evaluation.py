@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from elbo_cli.bounds.draws import Draws, LatentVariableModel, draw, kl_per_latent, mean_of
 from elbo_cli.bounds.lower import elbo, iwae, kl, reconstruction
+from elbo_cli.bounds.moments import Moments
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
 from elbo_cli.estimates import estimate
@@ -51,30 +52,6 @@ class Measured:
     def active_per_layer(self) -> tuple[int, ...]:
         """Active units of each stochastic layer."""
         return tuple(int(layer.sum()) for layer in torch.split(self.active, list(self.layers)))
-
-
-class Moments:
-    """Mean and variance of rows that arrive in blocks, in float64; None once a block had no rows to give."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Tensor | None = torch.zeros(())
-        self.squares = torch.zeros(())
-
-    def add(self, n: int, mean: Tensor, squares: Tensor) -> None:
-        """Take in a block of n rows by its mean and squares (Chan et al. 1983: the update that does not cancel)."""
-        if not len(mean) or self.mean is None:
-            self.mean = None
-            return
-        shift, total = mean - self.mean, self.count + n
-        self.squares = self.squares + squares + shift.square() * (self.count * n / total)
-        self.mean = self.mean + shift * (n / total)
-        self.count = total
-
-    @property
-    def variance(self) -> Tensor | None:
-        """The sample variance; zero for a single row."""
-        return None if self.mean is None else self.squares / max(self.count - 1, 1)
 
 
 def _moments(rows: Tensor | None) -> Tensor:
@@ -140,19 +117,28 @@ def _of_draws(draws: Draws) -> Tensor:
 
 def _gathered(own: Mapping[int, Block], sizes: Sequence[int]) -> Measured:
     """What all ranks measured on blocks of these sizes, put together in the blocks' order."""
-    latents, means, halves = Moments(), Moments(), Moments()
     first, mine = own[0], range(len(sizes))[ranks().strided]
     shapes = [shape for n in sizes for shape in ((4, n), *(part.shape for part in first.parts[1:]))]
     pieces = joined({4 * number + i: part for number in mine for i, part in enumerate(own[number].parts)}, shapes)
-    for place, n in enumerate(sizes):
-        for moments, part in zip((latents, means, halves), pieces[4 * place + 1 : 4 * place + 4], strict=True):
-            moments.add(n, *part)
     table = torch.cat(pieces[::4], 1)
-    assert means.variance is not None
-    assert halves.variance is not None
+    latents, means, halves = (_folded(pieces[place::4], sizes) for place in (1, 2, 3))
+    assert means is not None
+    assert halves is not None
     # the covariance of two independent estimates of a mean: the noise of neither enters it
-    moving = means.variance - halves.variance
-    return Measured(table[0], table[1], table[2], table[3], latents.mean, moving, first.layers)
+    rows = max(sum(sizes) - 1, 1)  # a single row has no variance
+    moving = means.scatter / rows - halves.scatter / rows
+    per_latent = None if latents is None else latents.mean
+    return Measured(table[0], table[1], table[2], table[3], per_latent, moving, first.layers)
+
+
+def _folded(parts: Sequence[Tensor], sizes: Sequence[int]) -> Moments | None:
+    """The moments of all rows, from those of blocks of these sizes as `_moments` gives them; None of no rows."""
+    if not all(part.shape[1] for part in parts):
+        return None
+    whole = Moments.empty(parts[0].shape[1])
+    for n, (mean, squares) in zip(sizes, parts, strict=True):
+        whole = whole.joined(Moments(n, mean, squares, whole.vanished))
+    return whole
 
 
 def _mean(qz_x: Distribution) -> Tensor:

@@ -11,7 +11,7 @@ from elbo_cli import evaluation
 from elbo_cli.bounds.draws import LatentVariableModel
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError
-from elbo_cli.evaluation import BLOCK, TILE, Measured, Moments, _moments, evaluate, measure
+from elbo_cli.evaluation import BLOCK, TILE, Measured, _folded, _moments, evaluate, measure
 from elbo_cli.records import Evaluation
 from tests.oracles import CASES, WithPosterior, both_modes, student_posterior
 from tests.oracles.comparison import close
@@ -35,29 +35,25 @@ def evaluated(model: LatentVariableModel, x: Tensor, samples: int = 1, seed: int
 @pytest.mark.parametrize("sizes", [[1], [5], [3, 4], [250, 250, 1], [1, 1, 1, 1], [7, 100, 2]])
 def test_moments_that_arrive_in_blocks_are_those_of_all_rows(sizes: list[int]) -> None:
     rows = torch.randn(sum(sizes), 3, dtype=torch.float64) * 5 + 1e6
-    moments = Moments()
-    for block in rows.split(sizes):
-        moments.add(len(block), *_moments(block))
-    assert moments.mean is not None
-    assert moments.variance is not None
+    moments = _folded([_moments(block) for block in rows.split(sizes)], sizes)
+    assert moments is not None
     torch.testing.assert_close(moments.mean, rows.mean(0), rtol=1e-14, atol=0)
-    expected = rows.var(0) if len(rows) > 1 else torch.zeros(3, dtype=torch.float64)
-    torch.testing.assert_close(moments.variance, expected, rtol=1e-7, atol=0)
+    expected = (rows - rows.mean(0)).square().sum(0)
+    torch.testing.assert_close(moments.scatter, expected, rtol=1e-7, atol=0)
 
 
 def test_moments_of_what_was_once_missing_are_missing() -> None:
-    moments = Moments()
-    for rows in (torch.ones(2, 3), None, torch.ones(2, 3)):
-        moments.add(2, *_moments(rows))
-    assert moments.mean is None
-    assert moments.variance is None
+    assert _folded([_moments(rows) for rows in (torch.ones(2, 3), None, torch.ones(2, 3))], [2, 2, 2]) is None
 
 
 def test_moments_are_float64_whatever_comes() -> None:
-    moments = Moments()
-    moments.add(2, *_moments(torch.tensor([[16_777_217.0], [16_777_219.0]])))
-    assert moments.mean is not None
+    moments = _folded([_moments(torch.tensor([[16_777_217.0], [16_777_219.0]]))], [2])
+    assert moments is not None
     assert moments.mean.dtype == torch.float64
+
+
+def test_of_a_single_datum_nothing_varies() -> None:
+    assert measured(CASES["crude"].build(), CASES["crude"].build().data(1)).variance_of_means.tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("name", ["crude", "probit"])

@@ -24,20 +24,23 @@ class Moments:
         return cls(0, zero, zero, torch.zeros(N, dtype=torch.bool))
 
     def plus(self, rows: Tensor) -> "Moments":
-        """With the rows [n, N] added, by the pairwise update of Chan et al. (1979): stable for any n and any order."""
-        n = len(rows)
-        if n == 0:
+        """With the rows [n, N] added."""
+        if len(rows) == 0:
             return self
         gone = rows == -torch.inf
         rows = rows.masked_fill(gone, 0.0)
         away = rows - rows[0]  # equal rows have exactly no scatter
-        mean = rows[0] + away.mean(0)
-        apart, count = mean - self.centre, self.count + n
+        scatter = (away - away.mean(0)).square().sum(0)
+        return self.joined(Moments(len(rows), rows[0] + away.mean(0), scatter, gone.any(0)))
+
+    def joined(self, other: "Moments") -> "Moments":
+        """With what another has seen, by the pairwise update of Chan et al. (1979): stable in any order."""
+        apart, n, count = other.centre - self.centre, other.count, self.count + other.count
         return Moments(
             count,
-            mean if self.count == 0 else self.centre + apart * (n / count),
-            self.scatter + (away - away.mean(0)).square().sum(0) + apart.square() * (self.count * n / count),
-            self.vanished | gone.any(0),
+            other.centre if self.count == 0 else self.centre + apart * (n / count),
+            self.scatter + other.scatter + apart.square() * (self.count * n / count),
+            self.vanished | other.vanished,
         )
 
     @property

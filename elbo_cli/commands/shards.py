@@ -14,6 +14,7 @@ from elbo_cli.errors import UserError
 from elbo_cli.foreign import is_factory
 from elbo_cli.gap.importance import latent_size
 from elbo_cli.gap.methods import HALVES, weigh
+from elbo_cli.gap.proposals.recipes import had
 from elbo_cli.gap.settings import Settings
 from elbo_cli.parts import About, write_part
 from elbo_cli.runs import checkpoint_path
@@ -32,6 +33,8 @@ def run_shard(
     began = time.perf_counter()
     jobs = wanted.shard.jobs(len(subject.split), settings.K)
     with subject.blamed():
+        if method == "importance":  # as one process would call it
+            settings = replace(settings, proposal=had(settings.proposal, subject.model, next(subject.split.blocks(1))))
         weighed = behind_a_bar(screen, weigh(method, subject.model, subject.split, settings, jobs))
     about = _about(chosen, subject, method, settings, wanted)
     about = replace(about, seconds=time.perf_counter() - began)

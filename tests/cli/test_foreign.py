@@ -90,6 +90,22 @@ def test_at_its_exact_posterior_a_model_has_no_gap_and_its_log_px_is_the_closed_
     assert gap["gap"]["mean"] == pytest.approx(0, abs=1e-5)
 
 
+def test_shards_of_a_decoder_without_derivatives_say_what_one_process_says(here: Path) -> None:
+    """`auto` is `defensive` there, for the parts and for the whole: one name, and no fit that is counted."""
+    (here / "still.py").write_text(
+        EXACT + "\nclass Still(Exact):\n    def likelihood(self, z):\n        return super().likelihood(z.detach())\n"
+    )
+    words = ("gap", "still:Still", "--data", "x.npy", "--samples", 20, "--json")
+    whole = found(elbo(*words))
+    for number in (1, 2):
+        assert elbo(*words, "--shard", f"{number}/2", "--out", f"part-{number}.csv").code == 0
+    merged = found(elbo("gap", "--merge", "part-1.csv", "part-2.csv", "--json"))
+    assert (whole["proposal"], whole["decodes"]) == ("defensive", 40)
+    assert {k: merged[k] for k in ("proposal", "decodes", "log_px")} == {
+        k: whole[k] for k in ("proposal", "decodes", "log_px")
+    }
+
+
 def test_what_a_model_prints_is_not_mixed_with_the_json(here: Path) -> None:
     evaluation, gap = (elbo(name, "chatty:Chatty", "--data", "x.npy", "--json", "--samples", 4) for name in MEASURE)
     assert found(evaluation)["examples"] == found(gap)["examples"] == 40

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import RLock
@@ -50,7 +50,7 @@ def noise(seed: int, *path: str | int, device: torch.device | None = None) -> It
             torch.default_generator.set_state(before)
 
 
-def abreast(work: Callable[[S], T], items: Sequence[S], workers: int) -> Iterator[T]:
+def abreast(work: Callable[[S], T], items: Iterable[S], workers: int) -> Iterator[T]:
     """Work on each of the items, the results in their order; several items at a time, each on a core of its own.
 
     Every item is computed by one thread, so that its bits do not depend on how many there are. What draws inside must
@@ -59,18 +59,27 @@ def abreast(work: Callable[[S], T], items: Sequence[S], workers: int) -> Iterato
     if workers == 1:
         yield from map(work, items)
         return
+    pool, waiting = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)), deque[Future[T]]()
+    with single_threaded():
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Let torch compute with one thread meanwhile: then no bit depends on how many there are."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool, waiting = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)), deque[Future[T]]()
     try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
 
 

@@ -1,7 +1,7 @@
 """Importance sampling in tiles, a block of data by some draws, with noise that is each datum's own."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -24,7 +24,7 @@ from elbo_cli.gap.streams import Streams
 from elbo_cli.models.vae import VAE
 from elbo_cli.ranks import ranks
 from elbo_cli.records import GapFindings, Tick
-from elbo_cli.runtime import abreast, noise
+from elbo_cli.runtime import abreast, noise, single_threaded
 
 TOGETHER = 64  # blocks of data whose weights are kept as one
 ELBO_DRAWS = 64  # of q for the ELBO, where log p(x) has another proposal: the spread over data outweighs the rest
@@ -41,6 +41,7 @@ class Plan:
     device: torch.device = CPU
     elbo: bool = True  # whether anybody will look at the ELBO
     fits: Fits | None = None  # what was fitted to each datum before, and is to be kept
+    abreast: int = 1  # tiles weighed at a time; no bit depends on it
 
 
 def weigh_block(model: LatentVariableModel, x: Tensor, job: Job, plan: Plan) -> Weighed:
@@ -121,11 +122,15 @@ def weigh_tiles(
     model: LatentVariableModel, x: Tensor, mixture: Mixture, K: int, plan: Plan, job: Job, name: str
 ) -> Iterator[Tensor]:
     """log w of K draws, in the order of the draws, [k, n] at a time: as many tiles as `plan.rows` has room for."""
-    weigh = weigher(model, x, mixture, plan.rows)
     together = max(1, plan.rows // (DRAW_TILE * len(x)))
-    tiles = tiles_of_draws(mixture, K, plan, job, name)
+    tiles = _joined(tiles_of_draws(mixture, K, plan, job, name), together)
+    yield from abreast(weigher(model, x, mixture, plan.rows), tiles, plan.abreast)
+
+
+def _joined(tiles: Iterator[Tensor], together: int) -> Iterator[Tensor]:
+    """Some tiles as one."""
     while pieces := list(islice(tiles, together)):
-        yield weigh(torch.cat(pieces) if len(pieces) > 1 else pieces[0])
+        yield torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
 def tiles_of_draws(mixture: Mixture, K: int, plan: Plan, job: Job, name: str) -> Iterator[Tensor]:
@@ -192,16 +197,24 @@ def weigh_blocks(
 def weigh_jobs(
     model: LatentVariableModel, split: Split, jobs: Sequence[Job], plan: Callable[[Job], Plan]
 ) -> Iterator[Weighed]:
-    """The weights of each job's data, several jobs at a time where the model is one that allows it."""
+    """The weights of each job's data, with all threads at work where the model is one that allows it.
 
-    def weigh(job: Job) -> Weighed:
-        return weigh_block(model, split.batch(job.index), job, plan(job))
+    As many whole blocks are weighed at a time as there are threads; of those that are left, fewer or short, one at a
+    time with several of its tiles abreast. Each tile is computed by one thread: no bit depends on how many there are.
+    """
+    n = workers(model, split.device)
+    whole = sum(len(job.index) == DATA_TILE for job in jobs) // n * n
 
-    return abreast(weigh, jobs, workers(model, split.device))
+    def weigh(job: Job, tiles: int = 1) -> Weighed:
+        return weigh_block(model, split.batch(job.index), job, replace(plan(job), abreast=tiles))
+
+    yield from abreast(weigh, jobs[:whole], n)
+    with single_threaded() if n > 1 else nullcontext():
+        yield from (weigh(job, n) for job in jobs[whole:])
 
 
 def workers(model: LatentVariableModel, device: torch.device) -> int:
-    """How many blocks may be weighed at a time: as many as there are threads, for a plain VAE on the CPU; else one.
+    """How much may be weighed at a time: as much as there are threads, for a plain VAE on the CPU; else one piece.
 
     Of other models nobody knows whether they may be asked by two threads at once.
     """

@@ -1,8 +1,11 @@
 """`elbo gap` by importance sampling: what its answer depends on, and what it does not."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from threading import get_ident
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +16,10 @@ from elbo_cli.build import experiment
 from elbo_cli.config import loads
 from elbo_cli.data.split import Split
 from elbo_cli.errors import RunError, UserError
+from elbo_cli.gap import importance as module
 from elbo_cli.gap.importance import ELBO_DRAWS, importance, workers
 from elbo_cli.gap.proposals.recipes import PROPOSALS
-from elbo_cli.gap.settings import DATA_TILE, Settings
+from elbo_cli.gap.settings import DATA_TILE, DRAW_TILE, Settings
 from elbo_cli.models.vae import VAE
 from elbo_cli.records import GapFindings
 from elbo_cli.runtime import finished
@@ -193,6 +197,33 @@ def test_with_several_threads_it_is_the_same_to_the_last_bit(proposal: str, digi
     state = torch.get_rng_state()
     assert finished(importance(model, split, settings)) == alone
     assert (torch.get_rng_state() == state).all()
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("proposal", ["auto", "posterior"])
+def test_the_tiles_of_few_data_are_weighed_side_by_side_to_the_same_bits(
+    proposal: str, digits: tuple[VAE, Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty data are no block for each of three threads: their draws are shared out, seven tiles of them."""
+    model, split = digits[0], digits[1].first(20)
+    settings = Settings(K=400, proposal=proposal, rows=20 * DRAW_TILE)
+    alone, asked = finished(importance(model, split, settings)), set[int]()
+    torch.set_num_threads(3)
+    weigh = module.weigher
+
+    def watched(*of: Any) -> Callable[[Tensor], Tensor]:
+        inner = weigh(*of)
+
+        def told(z: Tensor) -> Tensor:
+            asked.add(get_ident())
+            time.sleep(0.01)  # long enough for another thread to take the next tile
+            return inner(z)
+
+        return told
+
+    monkeypatch.setattr(module, "weigher", watched)
+    assert finished(importance(model, split, settings)) == alone
+    assert len(asked) > 1, "one thread did it all"
     assert torch.get_num_threads() == 3
 
 

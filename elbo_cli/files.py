@@ -53,7 +53,8 @@ def write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     with sentences(path, "write"):
         try:
             with temporary.open("wb") as file:
-                file.writelines(pieces)
+                for piece in pieces:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

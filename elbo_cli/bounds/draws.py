@@ -123,11 +123,17 @@ def path_log_prob(qz_x: Distribution, z: Tensor) -> Tensor:
 
 def mean_of(distribution: Distribution, S: int) -> Tensor:
     """E[z], [..., D]: the distribution's own mean, or that of S draws where it knows none, or none that is finite."""
+    mean = None
     with suppress(NotImplementedError, AttributeError):
         mean = distribution.mean
         if mean.isfinite().all():
             return mean
-    return distribution.sample(torch.Size([S])).mean(0)
+    try:
+        return distribution.sample(torch.Size([S])).mean(0)
+    except RuntimeError:  # torch draws nothing where a parameter is no number: then the mean is none either
+        if mean is None:
+            raise
+        return mean
 
 
 def mean_and_spread(distribution: Distribution, S: int) -> tuple[Tensor, Tensor]:

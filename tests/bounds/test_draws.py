@@ -234,3 +234,9 @@ def test_a_mean_and_a_spread_that_are_known_are_taken() -> None:
     assert (mean == 1).all()
     assert (spread == 0.5).all()
     assert torch.equal(torch.get_rng_state(), state), "nothing was drawn"
+
+
+def test_a_mean_of_parameters_that_are_no_numbers_is_none_and_no_fault() -> None:
+    """Weights that ran away: torch refuses to draw with such a scale, and the sentence is for who asked to say."""
+    lost = torch.full((3, 2), torch.nan)
+    assert mean_of(Independent(Normal(lost, lost, validate_args=False), 1), 4).isnan().all()

@@ -103,8 +103,10 @@ class GaussianPixels(Pixels):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p(x) = sum -1/2 ((x - mean) / sigma)^2 - log sigma - 1/2 log 2 pi, in nats."""
-        white = (value - self.loc) / self.sigma
-        return self.total(-0.5 * white.square() - self.sigma.log() - 0.5 * math.log(2 * math.pi))
+        white = (value - self.loc) * self.sigma.reciprocal()
+        log_sigma = self.sigma.log().expand(self.event_shape).sum()  # once, and not for each z
+        constant = 0.5 * math.log(2 * math.pi) * self.event_shape.numel()
+        return -0.5 * self.total(white.square()) - log_sigma - constant
 
     def sample(self, sample_shape: Size | list[int] | tuple[int, ...] = ()) -> Tensor:
         """Draws of x."""

@@ -1,5 +1,6 @@
 """What to type next: the measurement again, but for what its verdict advises."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from elbo_cli.commands.chosen import Chosen
@@ -17,24 +18,28 @@ def with_command(found: GapFindings, chosen: Chosen, settings: Settings) -> GapF
     return replace(found, verdict=replace(found.verdict, advice=command))
 
 
+def way(method: str, proposal: str | None, temperatures: int | None, chains: int | None = None) -> dict[str, object]:
+    """The options that say how to measure, with None for what need not be said."""
+    where = {"--proposal": None if proposal == DEFAULTS.proposal else proposal}
+    if method != "ais":
+        return {**where}
+    return {"--method": method, "--samples": chains, "--temperatures": temperatures, **where}
+
+
+def spelled(options: Mapping[str, object]) -> str:
+    """Options as they are typed."""
+    return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+
+
 def _options(found: GapFindings, chosen: Chosen, settings: Settings) -> str:
     """The advice, and what else of this measurement another command must repeat: what the advice does not name."""
     advice = found.verdict.advice
-    kept = _way(found) if "--method" not in advice else {}
+    kept = {} if "--method" in advice else way(found.method, found.proposal, found.temperatures, found.samples)
     kept |= {
         "--delta": None if settings.delta == DEFAULTS.delta else f"{settings.delta:g}",
         "--seed": chosen.seed,
         "--threads": chosen.threads,
         "--device": None if chosen.device == "auto" else chosen.device,
     }
-    named = [f"{option} {value}" for option, value in kept.items() if value is not None]
-    return " ".join([advice, *(each for each in named if each.split()[0] not in advice.split())])
-
-
-def _way(found: GapFindings) -> dict[str, object]:
-    """Method and proposal; of annealing its length and its chains too, of which an advice names one."""
-    proposal = None if found.proposal == DEFAULTS.proposal else found.proposal
-    if found.method != "ais":
-        return {"--proposal": proposal}
-    way = {"--method": "ais", "--samples": found.samples, "--temperatures": found.temperatures}
-    return way | {"--proposal": proposal}
+    rest = {name: value for name, value in kept.items() if name not in advice.split()}
+    return f"{advice} {spelled(rest)}".rstrip()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from elbo_cli.checkpoint import checksum
+from elbo_cli.commands.again import spelled, way
 from elbo_cli.commands.chosen import Chosen
 from elbo_cli.commands.progress import behind_a_bar
 from elbo_cli.commands.wanted import Wanted
@@ -75,9 +76,8 @@ def _about(chosen: Chosen, subject: Subject, method: str, settings: Settings, wa
 
 def _options(method: str, settings: Settings) -> str:
     """What else the command needs to measure a part that is missing."""
-    way = f"--method ais --temperatures {settings.temperatures} " if method == "ais" else ""
-    way += "" if settings.proposal == "auto" else f"--proposal {settings.proposal} "
-    return f"{way}--seed {settings.seed} --threads {torch.get_num_threads()}"
+    once = {"--seed": settings.seed, "--threads": torch.get_num_threads()}
+    return spelled(way(method, settings.proposal, settings.temperatures) | once)
 
 
 def model_digest(subject: Subject) -> str:
